@@ -1,0 +1,67 @@
+# Needs cargo; the client tests need python3 (with venv) and node as well. Everything else lands under target/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+PYTHON ?= python3
+VENVS := target/clients
+PIP_FLAGS := --quiet --disable-pip-version-check
+LLAMA_PORT ?= 4020
+DEMO_FLAGS ?=
+
+.PHONY: help build release demo run test lint rust-test clients clients-python clients-node
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+build: ## the binary, for development
+	$(CARGO) build
+
+release: ## the binary, optimised
+	$(CARGO) build --release
+
+demo: release ## see it work and look around (UPSTREAM=llama: with a real model; DEMO_FLAGS=--once: stop when done)
+ifeq ($(UPSTREAM),llama)
+	tests/upstream/llama.sh start $(LLAMA_PORT)
+	trap 'tests/upstream/llama.sh stop $(LLAMA_PORT)' EXIT; \
+	target/release/tapline demo --upstream http://127.0.0.1:$(LLAMA_PORT)/v1 --model smollm2-135m $(DEMO_FLAGS)
+else ifeq ($(UPSTREAM),)
+	target/release/tapline demo $(DEMO_FLAGS)
+else
+	$(error expected UPSTREAM=llama or none, found UPSTREAM=$(UPSTREAM); for another endpoint run: target/release/tapline demo --upstream URL --model NAME)
+endif
+
+run: release ## the proxy on 127.0.0.1:4000
+	target/release/tapline serve
+
+test: lint rust-test clients ## all checks and tests
+
+lint: ## format and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+rust-test: ## the tests in Rust
+	$(CARGO) test
+
+clients: clients-python clients-node ## real client libraries, direct and through tapline
+
+# A venv is made anew when its requirements change.
+$(VENVS)/%/.ready: tests/clients/requirements-%.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install $(PIP_FLAGS) -r $<
+	touch $@
+
+$(VENVS)/node/.ready: tests/clients/node/package.json tests/clients/node/package-lock.json
+	mkdir -p $(@D)
+	cp $^ $(@D)/
+	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+clients-python: build $(VENVS)/openai3/.ready $(VENVS)/openai2/.ready ## openai-python 3 and 2, LangChain, curl
+	$(VENVS)/openai3/bin/python -m pytest -q -p no:cacheprovider tests/clients
+	$(VENVS)/openai2/bin/python -m pytest -q -p no:cacheprovider tests/clients/test_openai.py
+
+clients-node: build $(VENVS)/openai3/.ready $(VENVS)/node/.ready ## openai-node
+	$(VENVS)/openai3/bin/python tests/clients/node/run.py $(VENVS)/node

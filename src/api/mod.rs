@@ -1,0 +1,157 @@
+//! The query API (layer 4): what was recorded, read over HTTP at `/api/v1`. The web page and the command line
+//! use nothing else. It only reads: no route here changes anything.
+
+mod bodies;
+mod calls;
+mod costs;
+mod error;
+mod format;
+mod names;
+mod openapi;
+pub mod operations;
+mod params;
+mod runs;
+mod stream;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State as Extract},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
+};
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, StatusCode, header};
+use tokio::sync::watch;
+
+pub use calls::{CallList, CallWhole};
+pub use error::{ErrorBody, ErrorDetail};
+pub use runs::{ExperimentList, RunList};
+pub use stream::{StreamEvent, StreamFrame, StreamView};
+
+use crate::{
+    model::{Error, UnixNanos},
+    store::Store,
+};
+
+/// Awaited before every read, so that what a client has received is in the next answer.
+pub type Fresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What the routes need. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    pub store: Store,
+    pub fresh: Fresh,
+    /// Wall-clock time, for ages such as `since=7d`.
+    pub now: fn() -> UnixNanos,
+    /// Live tails end when this turns true, so that a shutdown does not wait for them.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// A state whose tails run until their clients leave.
+    pub fn new(store: Store, fresh: Fresh, now: fn() -> UnixNanos) -> Self {
+        // The sender is dropped: the receiver then keeps saying false for ever.
+        Self { store, fresh, now, stop: watch::channel(false).1 }
+    }
+
+    /// Tails end when `stop` turns true.
+    pub fn stopping(self, stop: watch::Receiver<bool>) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// For a store that nothing writes to through this process: there is nothing to wait for.
+    pub fn settled(store: Store, now: fn() -> UnixNanos) -> Self {
+        Self::new(store, Arc::new(|| Box::pin(std::future::ready(()))), now)
+    }
+}
+
+/// Calls for tests of those who read this API.
+#[cfg(test)]
+pub(crate) fn sample_calls() -> Vec<crate::model::call::Settled> {
+    vec![tests::fixture::call(1), tests::fixture::call(2)]
+}
+
+/// Every route, by its path as OpenAPI writes it (which is axum's way as well). The document describes
+/// these and no others; a test holds both sides equal.
+fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
+    vec![
+        ("/api/v1/calls", get(calls::list)),
+        ("/api/v1/calls/{id}", get(calls::one)),
+        ("/api/v1/calls/{id}/request", get(bodies::request)),
+        ("/api/v1/calls/{id}/response", get(bodies::response)),
+        ("/api/v1/calls/{id}/stream", get(stream::stream)),
+        ("/api/v1/runs", get(runs::runs)),
+        ("/api/v1/runs/{id}", get(runs::run)),
+        ("/api/v1/experiments", get(runs::experiments)),
+        ("/api/v1/experiments/{id}", get(runs::experiment)),
+        ("/api/v1/costs", get(costs::costs)),
+        ("/api/v1/tail", get(tail::tail)),
+        ("/api/v1/openapi.json", get(openapi::document)),
+    ]
+}
+
+/// The routes under `/api/v1`, unknown ones answered there too; to be merged beside other faces.
+pub fn router(state: State) -> Router {
+    let mut router = Router::new();
+    for (path, route) in routes() {
+        router = router.route(path, route);
+    }
+    router
+        .layer(middleware::from_fn_with_state(state.clone(), fresh))
+        .route("/api/v1", get(unknown))
+        .route("/api/v1/", get(unknown))
+        .route("/api/v1/{*rest}", get(unknown))
+        .method_not_allowed_fallback(not_allowed)
+        .layer(middleware::map_response(guarded))
+        .with_state(state)
+}
+
+/// Holds the promise of `State::fresh` for every route at once.
+async fn fresh(Extract(state): Extract<State>, request: Request, next: Next) -> Response {
+    (state.fresh)().await;
+    next.run(request).await
+}
+
+/// Recorded traffic is private, changes by the second and comes from outside: nothing is cached on the
+/// way, and no answer is ever taken for a page of ours.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox"),
+    );
+    response
+}
+
+async fn unknown(request: Request) -> Response {
+    let paths: Vec<_> = routes().into_iter().map(|(path, _)| path).collect();
+    let path: String = request.uri().path().chars().take(120).collect();
+    let near = params::nearest(&path, paths.iter().copied())
+        .map_or_else(String::new, |near| format!(" (nearest: {near})"));
+    error::Failure(Error::not_found(format!(
+        "no resource {path:?}{near}; see /api/v1/openapi.json for all there are"
+    )))
+    .into_response()
+}
+
+async fn not_allowed(request: Request) -> Response {
+    let body = ErrorBody::new(
+        "method_not_allowed",
+        format!("expected GET or HEAD, found {}: this API only reads", request.method()),
+    );
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET,HEAD")], axum::Json(body)).into_response()
+}

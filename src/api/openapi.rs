@@ -1,0 +1,60 @@
+//! The OpenAPI document of this API, made from the same types and functions that answer.
+
+use axum::response::{IntoResponse, Response};
+use http::{Uri, header};
+use utoipa::OpenApi;
+
+use super::{
+    bodies, calls, costs,
+    error::{ErrorBody, Failure},
+    format::Format,
+    params, runs, stream, tail,
+};
+
+use crate::model::Error;
+
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "tapline query API",
+        description = "Reads what tapline recorded. Money is exact: integers of 10⁻⁹ US dollars and decimal \
+                       strings; an unknown figure is null, never zero."
+    ),
+    tags(
+        (name = "calls", description = "One request/response exchange with an upstream, however it ended."),
+        (name = "runs", description = "Runs and experiments, with MLflow's meaning."),
+        (name = "costs", description = "Sums over calls."),
+        (name = "meta", description = "About this API."),
+    ),
+    paths(
+        calls::list,
+        calls::one,
+        bodies::request,
+        bodies::response,
+        stream::stream,
+        runs::runs,
+        runs::run,
+        runs::experiments,
+        runs::experiment,
+        costs::costs,
+        tail::tail,
+        document,
+    ),
+    components(schemas(ErrorBody, Format)),
+)]
+pub(super) struct Document;
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/api/v1/openapi.json",
+    tag = "meta",
+    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json", body = Object)),
+)]
+pub(super) async fn document(uri: Uri) -> Result<Response, Failure> {
+    params::Params::read(&uri, &[])?;
+    let document = Document::openapi()
+        .to_json()
+        .map_err(|error| Error::internal(format!("the document could not be written: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
+}

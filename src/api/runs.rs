@@ -1,0 +1,134 @@
+//! Runs and experiments with the sums of their calls.
+
+use axum::{
+    Json,
+    extract::{Path, State as Extract},
+    response::Response,
+};
+use http::{HeaderMap, Uri};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    State,
+    error::{ErrorBody, Failure},
+    format::{self, Format},
+    params::Params,
+};
+use crate::report::{ExperimentRow, RunRow, run as rows};
+
+/// Runs, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RunList {
+    pub runs: Vec<RunRow>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ExperimentList {
+    pub experiments: Vec<ExperimentRow>,
+}
+
+/// Runs, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs",
+    tag = "runs",
+    params(
+        ("experiment" = Option<String>, Query, description = "Experiment id or name."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 if not given."),
+        ("format" = Option<Format>, Query, description = "Else as the `Accept` header says; JSON by default."),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Runs.",
+            content((RunList = "application/json"), (RunRow = "application/jsonl"), (String = "text/csv")),
+        ),
+        (status = 400, description = "A parameter is unknown or cannot be.", body = ErrorBody),
+        (status = 404, description = "No such experiment.", body = ErrorBody),
+    ),
+)]
+pub(super) async fn runs(
+    Extract(state): Extract<State>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let params = Params::read(&uri, &["experiment", "limit", "format"])?;
+    let format = Format::of(&params, &headers)?;
+    let runs = state.store.runs(params.text("experiment"), params.limit()?).await?;
+    let whole = RunList { runs: runs.into_iter().map(RunRow::from).collect() };
+    format::list(format, &whole, &whole.runs, rows::exact_runs, None)
+}
+
+/// One run.
+#[utoipa::path(
+    get,
+    path = "/api/v1/runs/{id}",
+    tag = "runs",
+    params(("id" = String, Path, description = "Run id, or name when exactly one run has it.")),
+    responses(
+        (status = 200, description = "The run.", body = RunRow),
+        (status = 400, description = "A parameter is unknown.", body = ErrorBody),
+        (status = 404, description = "No such run.", body = ErrorBody),
+        (status = 409, description = "Several runs have this name.", body = ErrorBody),
+    ),
+)]
+pub(super) async fn run(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<RunRow>, Failure> {
+    Params::read(&uri, &[])?;
+    Ok(Json(state.store.run(&id).await?.into()))
+}
+
+/// Every experiment.
+#[utoipa::path(
+    get,
+    path = "/api/v1/experiments",
+    tag = "runs",
+    params(("format" = Option<Format>, Query, description = "Else as the `Accept` header says; JSON by default.")),
+    responses(
+        (
+            status = 200,
+            description = "Experiments.",
+            content(
+                (ExperimentList = "application/json"),
+                (ExperimentRow = "application/jsonl"),
+                (String = "text/csv"),
+            ),
+        ),
+        (status = 400, description = "A parameter is unknown or cannot be.", body = ErrorBody),
+    ),
+)]
+pub(super) async fn experiments(
+    Extract(state): Extract<State>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let params = Params::read(&uri, &["format"])?;
+    let format = Format::of(&params, &headers)?;
+    let experiments = state.store.experiments().await?;
+    let whole = ExperimentList { experiments: experiments.into_iter().map(ExperimentRow::from).collect() };
+    format::list(format, &whole, &whole.experiments, rows::exact_experiments, None)
+}
+
+/// One experiment.
+#[utoipa::path(
+    get,
+    path = "/api/v1/experiments/{id}",
+    tag = "runs",
+    params(("id" = String, Path, description = "Experiment id or name.")),
+    responses(
+        (status = 200, description = "The experiment.", body = ExperimentRow),
+        (status = 400, description = "A parameter is unknown.", body = ErrorBody),
+        (status = 404, description = "No such experiment.", body = ErrorBody),
+    ),
+)]
+pub(super) async fn experiment(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Json<ExperimentRow>, Failure> {
+    Params::read(&uri, &[])?;
+    Ok(Json(state.store.experiment(&id).await?.into()))
+}

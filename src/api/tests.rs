@@ -1,0 +1,113 @@
+//! The query API over a real store: what a client may ask, and what it is told when it asks wrongly.
+
+pub(super) mod fixture;
+mod lists;
+mod one_call;
+mod tails;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use utoipa::OpenApi;
+
+use super::openapi::Document;
+use fixture::{Fixture, call};
+
+#[tokio::test]
+async fn the_document_describes_every_route_and_no_other() {
+    let described: BTreeSet<String> = Document::openapi().paths.paths.keys().cloned().collect();
+    let routed: BTreeSet<String> = super::routes().into_iter().map(|(path, _)| path.to_owned()).collect();
+    assert_eq!(described, routed);
+
+    let fixture = Fixture::new().await;
+    let document = fixture.json("/api/v1/openapi.json").await;
+    assert_eq!(document["openapi"], "3.1.0");
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let methods: Vec<_> = item.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(methods, ["get"], "{path}: the API only reads");
+    }
+}
+
+#[tokio::test]
+async fn every_reference_in_the_document_leads_somewhere() {
+    fn walk(value: &Value, seen: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                if let Some(Value::String(reference)) = object.get("$ref") {
+                    seen.push(reference.clone());
+                }
+                object.values().for_each(|value| walk(value, seen));
+            }
+            Value::Array(items) => items.iter().for_each(|value| walk(value, seen)),
+            _ => {}
+        }
+    }
+    let document = serde_json::to_value(Document::openapi()).unwrap();
+    let mut references = Vec::new();
+    walk(&document, &mut references);
+    assert!(references.len() > 20, "{}", references.len());
+    for reference in references {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+/// The document names every field that an answer has, so that types made from it are whole.
+#[tokio::test]
+async fn the_document_names_every_field_of_a_call() {
+    let fixture = Fixture::new().await;
+    fixture.settle([call(1)]).await;
+    let list = fixture.json("/api/v1/calls").await;
+    let document = serde_json::to_value(Document::openapi()).unwrap();
+    let described = document["components"]["schemas"]["CallRow"]["properties"].as_object().unwrap();
+    for field in list["calls"][0].as_object().unwrap().keys() {
+        assert!(described.contains_key(field), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_told_in_the_same_shape() {
+    let fixture = Fixture::new().await;
+    for path in ["/api/v1", "/api/v1/", "/api/v1/cals", "/api/v1/calls/x/y/z"] {
+        let (status, _, body) = fixture.get(path, &[]).await;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{path}"));
+        assert_eq!((status, &body["error"]["code"]), (404, &Value::from("not_found")), "{path}");
+    }
+    let message = fixture.json("/api/v1/cals").await["error"]["message"].to_string();
+    assert!(message.contains("nearest: /api/v1/calls"), "{message}");
+
+    let (status, headers, body) = fixture.send("POST", "/api/v1/calls", &[]).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &body["error"]["code"]), (405, &Value::from("method_not_allowed")));
+    assert_eq!(headers["allow"], "GET,HEAD");
+}
+
+#[tokio::test]
+async fn what_a_client_has_received_is_in_the_next_answer() {
+    let fixture = Fixture::new().await;
+    fixture.settle([call(1)]).await;
+    let id = call(1).call.id.to_string();
+    for (path, _) in super::routes() {
+        let before = fixture.freshened();
+        let path = match path {
+            "/api/v1/runs/{id}" => "/api/v1/runs/run-1".to_owned(),
+            "/api/v1/experiments/{id}" => "/api/v1/experiments/0".to_owned(),
+            // The body of a tail never ends; it is not read here.
+            path => path.replace("{id}", &id),
+        };
+        let status = fixture.status(&path).await;
+        assert_eq!((status, fixture.freshened()), (200, before + 1), "{path}");
+    }
+    assert!(fixture.freshened() > 0);
+}
+
+#[tokio::test]
+async fn nothing_is_cached_or_taken_for_a_page() {
+    let fixture = Fixture::new().await;
+    for path in ["/api/v1/calls", "/api/v1/nothing"] {
+        let (_, headers, _) = fixture.get(path, &[]).await;
+        assert_eq!(headers["cache-control"], "no-store");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert!(headers["content-security-policy"].to_str().unwrap().contains("sandbox"));
+        assert!(!headers.contains_key("access-control-allow-origin"));
+    }
+}

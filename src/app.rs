@@ -1,0 +1,338 @@
+//! The composition root: opens what the settings name, in the order in which each needs the other, wires
+//! the parts together, serves, and takes them down in reverse. The only place that knows all of them.
+
+mod settings;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use crate::{
+    api::{self, operations::Health},
+    capture::{
+        projector::{OnSettled, Projector},
+        recorder::{Recorder, now},
+        redact::Fingerprints,
+        settle::Settler,
+    },
+    events,
+    journal::{self, Journal},
+    otlp,
+    pricing::PriceTable,
+    proxy,
+    store::Store,
+    telemetry::Telemetry,
+    ui,
+    upstream::{self, Upstream, Upstreams},
+    wire::Limits,
+};
+
+pub use settings::Settings;
+
+/// How long a read waits for what was journalled before it; an answer that is a little old is better than none.
+const FRESH_LIMIT: Duration = Duration::from_secs(2);
+/// How long the rest of the journal may take into the store at shutdown; what is left is replayed at the next start.
+const FINISH_LIMIT: Duration = Duration::from_secs(10);
+
+/// A tapline that listens.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    telemetry: Telemetry,
+    upstream: String,
+    listener: TcpListener,
+    proxy: proxy::State,
+    faces: axum::Router,
+    journal: Journal,
+    projector: Projector,
+    store: Store,
+    exporter: Option<JoinHandle<()>>,
+    /// Ends live tails, at the first signal.
+    tails: watch::Sender<bool>,
+    /// Ends the exporter, once everything is in the store.
+    export_stop: watch::Sender<bool>,
+    draining: Arc<AtomicBool>,
+}
+
+impl App {
+    /// Opens everything and binds; nothing is served yet. Whatever is wrong with the settings is said before
+    /// the port is taken.
+    pub async fn open(settings: Settings) -> anyhow::Result<Self> {
+        let telemetry = Telemetry::new();
+        let prices = Arc::new(prices(settings.prices.as_deref())?);
+        let upstreams = upstreams(&settings.upstreams)?;
+        let upstream =
+            settings.upstreams.get(upstream::DEFAULT).map(|one| one.url.clone()).unwrap_or_default();
+
+        let directory = &settings.data;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
+        // The journal first: its lock keeps a second process off the store.
+        let (journal, reader) = Journal::open(&settings.journal, directory, now())?;
+        let store = Store::open(&settings.store, directory)?;
+        let fingerprints = Fingerprints::new(salt(directory)?);
+        let recorder = Recorder::new(journal.clone(), settings.capture.clone(), fingerprints);
+        let on_settled: OnSettled = {
+            let telemetry = telemetry.clone();
+            Arc::new(move |call| events::CallSettled { call }.emit(&telemetry))
+        };
+        let settler = Settler::new(prices, Limits::default());
+        let durable = settings.journal.fsync != journal::Fsync::Never;
+        let projector =
+            Projector::start(journal.clone(), reader, settler, store.clone(), durable, on_settled)?;
+
+        let proxy = {
+            let journal = journal.clone();
+            proxy::State::refusing(settings.proxy, upstreams, recorder, move || journal.refuses())?
+        };
+        let (tails, tails_stop) = watch::channel(false);
+        let (export_stop, export_stopped) = watch::channel(false);
+        let exporter = match settings.export.enabled() {
+            true => Some(otlp::Exporter::new(&settings.export, store.clone(), &telemetry)?),
+            false => None,
+        };
+        let exporter = exporter.map(|exporter| {
+            let mut stopped = export_stopped;
+            tokio::spawn(exporter.run(async move {
+                drop(stopped.wait_for(|stop| *stop).await);
+            }))
+        });
+        let draining = Arc::new(AtomicBool::new(false));
+        let health = health(&journal, &projector, &proxy, &draining);
+        scrape(&telemetry, &journal, &projector, &proxy);
+        let fresh: api::Fresh = {
+            let projector = projector.clone();
+            Arc::new(move || {
+                let projector = projector.clone();
+                Box::pin(async move {
+                    projector.caught_up(FRESH_LIMIT).await;
+                })
+            })
+        };
+        let operations = api::operations::State { telemetry: telemetry.clone(), health };
+        let faces = api::router(api::State::new(store.clone(), fresh, now).stopping(tails_stop))
+            .merge(api::operations::router(operations))
+            .merge(ui::router());
+
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}; choose another with --listen", settings.listen))?;
+        Ok(Self {
+            address: listener.local_addr().context("the listener has no address")?,
+            telemetry,
+            upstream,
+            listener,
+            proxy,
+            faces,
+            journal,
+            projector,
+            store,
+            exporter,
+            tails,
+            export_stop,
+            draining,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves, then drains: running calls end within the drain time-out (or at once,
+    /// when what `shutdown` resolved to resolves itself), what is journalled goes into the store, exports go out.
+    pub async fn serve<S, H>(self, shutdown: S) -> anyhow::Result<()>
+    where
+        S: Future<Output = H>,
+        H: Future<Output = ()>,
+    {
+        let address = self.address.to_string();
+        events::ServerStarted { address: &address, upstream: &self.upstream }.emit(&self.telemetry);
+        let faces =
+            tower::util::MapRequest::new(self.faces, |request: http::Request<hyper::body::Incoming>| {
+                request.map(axum::body::Body::new)
+            });
+        let (draining, tails) = (Arc::clone(&self.draining), self.tails.clone());
+        let (telemetry, proxy) = (self.telemetry.clone(), self.proxy.clone());
+        #[expect(clippy::async_yields_async, reason = "the second signal is a future that the first gives")]
+        let shutdown = async move {
+            let hurry = shutdown.await;
+            draining.store(true, Ordering::Relaxed);
+            events::ServerStopping { in_flight: proxy.counters().in_flight.get() }.emit(&telemetry);
+            tails.send_replace(true);
+            hurry
+        };
+        proxy::serve(self.listener, self.proxy, faces, shutdown).await;
+        self.journal.close();
+        self.projector.finish(FINISH_LIMIT).await;
+        if let Some(exporter) = self.exporter {
+            self.export_stop.send_replace(true);
+            drop(exporter.await);
+        }
+        self.store.close().await;
+        Ok(())
+    }
+}
+
+fn upstreams(configured: &BTreeMap<String, upstream::Config>) -> anyhow::Result<Upstreams> {
+    let mut all = Vec::new();
+    for (name, config) in configured {
+        let key = match &config.key_env {
+            Some(variable) => Some(std::env::var(variable).with_context(|| {
+                format!(
+                    "upstream {name:?}: expected the API key in the environment variable {variable} (key_env)"
+                )
+            })?),
+            None => None,
+        };
+        all.push(Upstream::parse(name, &config.url, config.provider.as_deref(), key.as_deref())?);
+    }
+    Ok(Upstreams::new(all)?)
+}
+
+fn prices(file: Option<&Path>) -> anyhow::Result<PriceTable> {
+    let table = PriceTable::embedded()?;
+    let Some(file) = file else { return Ok(table) };
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the price file {} cannot be read", file.display()))?;
+    Ok(table.with_overrides(&text, &file.display().to_string())?)
+}
+
+/// The store's own salt for key fingerprints, made at the first start and readable by the owner only.
+fn salt(directory: &Path) -> anyhow::Result<[u8; 32]> {
+    let file = directory.join("salt");
+    match std::fs::read(&file) {
+        Ok(bytes) => bytes.try_into().map_err(|bytes: Vec<u8>| {
+            anyhow::anyhow!(
+                "expected 32 bytes of salt in {}, found {}; restore it, or delete it to start new fingerprints",
+                file.display(),
+                bytes.len()
+            )
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut salt = [0u8; 32];
+            let (left, right) = salt.split_at_mut(16);
+            left.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+            right.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let written = options.open(&file).and_then(|mut file| file.write_all(&salt));
+            written.with_context(|| format!("the salt {} cannot be written", file.display()))?;
+            Ok(salt)
+        }
+        Err(error) => Err(error).with_context(|| format!("the salt {} cannot be read", file.display())),
+    }
+}
+
+/// What is well and what is not, from memory.
+fn health(
+    journal: &Journal,
+    projector: &Projector,
+    proxy: &proxy::State,
+    draining: &Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Health + Send + Sync> {
+    let (journal, projector, proxy, draining) =
+        (journal.clone(), projector.clone(), proxy.clone(), Arc::clone(draining));
+    Arc::new(move || {
+        let (written, applied) = (journal.stats(), projector.stats());
+        let mut problems = Vec::new();
+        if let Some(why) = &written.broken {
+            problems.push(format!("journal: calls are forwarded but not recorded: {why}"));
+        }
+        if let Some(why) = &applied.store_failing {
+            problems.push(format!("store: calls wait in the journal: {why}"));
+        }
+        if written.dropped_records > 0 {
+            problems.push(format!(
+                "journal: {} records ({} bytes) were dropped since the start",
+                written.dropped_records, written.dropped_bytes
+            ));
+        }
+        let status = match (draining.load(Ordering::Relaxed), problems.is_empty()) {
+            (true, _) => "stopping",
+            (false, true) => "ok",
+            (false, false) => "degraded",
+        };
+        Health {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            problems,
+            settled_calls: applied.settled_calls,
+            journal_lag_bytes: applied.lag_bytes,
+            journal_bytes: written.bytes_on_disk,
+            dropped_records: written.dropped_records,
+            in_flight: proxy.counters().in_flight.get(),
+        }
+    })
+}
+
+/// Figures that live in the parts themselves, read when somebody scrapes.
+fn scrape(telemetry: &Telemetry, journal: &Journal, projector: &Projector, proxy: &proxy::State) {
+    let (journal, projector, proxy) = (journal.clone(), projector.clone(), proxy.clone());
+    telemetry.on_scrape(move |scrape| {
+        let written = journal.stats();
+        scrape.gauge("journal_bytes", "Bytes of the journal on disk", written.bytes_on_disk as f64);
+        scrape.gauge("journal_queued_bytes", "Bytes that wait to be written", written.queued_bytes as f64);
+        scrape.counter(
+            "journal_dropped_records",
+            "Records that could not be journalled",
+            written.dropped_records,
+        );
+        scrape.counter("journal_dropped_bytes", "Bytes of dropped records", written.dropped_bytes);
+        scrape.counter("journal_late_acks", "Ends released before they were written", written.late_acks);
+        scrape.counter("journal_corrupt_frames", "Frames passed over as damaged", written.corrupt_frames);
+        let broken = if written.broken.is_some() { 1.0 } else { 0.0 };
+        scrape.gauge("journal_broken", "1 while appends do not reach the disk", broken);
+        let applied = projector.stats();
+        scrape.counter("projector_settled_calls", "Calls written to the store", applied.settled_calls);
+        scrape.counter(
+            "projector_refused_calls",
+            "Calls the store refused as invalid",
+            applied.refused_calls,
+        );
+        scrape.counter("projector_panics", "Calls whose decoding panicked", applied.panics);
+        scrape.counter(
+            "projector_stray_records",
+            "Records without their call's beginning",
+            applied.stray_records,
+        );
+        scrape.gauge(
+            "projector_open_calls",
+            "Calls in the journal without an end",
+            applied.open_calls as f64,
+        );
+        scrape.gauge(
+            "projector_lag_bytes",
+            "Bytes of journal not in the store yet",
+            applied.lag_bytes as f64,
+        );
+        let failing = if applied.store_failing.is_some() { 1.0 } else { 0.0 };
+        scrape.gauge("store_failing", "1 while the store does not take calls", failing);
+        let counters = proxy.counters();
+        scrape.gauge("proxy_in_flight", "Calls running now", counters.in_flight.get() as f64);
+        for (name, help, count) in [
+            ("proxy_requests", "Requests taken by the proxy", &counters.requests),
+            ("proxy_completed", "Calls that ended whole", &counters.completed),
+            ("proxy_client_gone", "Calls whose client left", &counters.client_gone),
+            ("proxy_client_errors", "Calls the client broke", &counters.client_error),
+            ("proxy_upstream_failures", "Calls the upstream broke", &counters.upstream_failed),
+            ("proxy_cut_by_shutdown", "Calls cut by a shutdown", &counters.shutdown),
+            ("proxy_refused", "Requests refused before they were calls", &counters.refused),
+        ] {
+            scrape.counter(name, help, count.get());
+        }
+    });
+}

@@ -1,0 +1,140 @@
+//! What was configured, as each part of the application wants it. Nothing is defaulted or checked here:
+//! `config` has done both.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use crate::{
+    capture::recorder,
+    config::{self, Conventions, Fsync, JournalMode, Protocol, WhenFull},
+    journal,
+    model::Error,
+    otlp::{self, ExportConfig},
+    proxy, store, upstream,
+};
+
+/// Everything that can be set, each part by the module that owns it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub data: PathBuf,
+    /// By name; `upstream::DEFAULT` is where calls go that name none.
+    pub upstreams: BTreeMap<String, upstream::Config>,
+    pub proxy: proxy::Config,
+    pub capture: recorder::Config,
+    pub journal: journal::Config,
+    pub store: store::Config,
+    pub export: ExportConfig,
+    /// Extra price rows, TOML, before the embedded ones.
+    pub prices: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            data: PathBuf::from("./tapline-data"),
+            upstreams: [(upstream::DEFAULT.to_owned(), upstream::Config::default())].into(),
+            proxy: proxy::Config::default(),
+            capture: recorder::Config::default(),
+            journal: journal::Config::default(),
+            store: store::Config::default(),
+            export: ExportConfig::default(),
+            prices: None,
+        }
+    }
+}
+
+impl TryFrom<config::Settings> for Settings {
+    type Error = Error;
+
+    fn try_from(settings: config::Settings) -> Result<Self, Error> {
+        let config::Settings {
+            listen,
+            data,
+            upstream,
+            upstreams,
+            proxy,
+            capture,
+            journal,
+            store,
+            export,
+            ..
+        } = settings;
+        let mut by_name: BTreeMap<String, upstream::Config> = upstreams
+            .into_iter()
+            .map(|(name, one)| {
+                (name, upstream::Config { url: one.url, provider: one.provider, key_env: one.key_env })
+            })
+            .collect();
+        // A table named `default` says more about the default upstream than the one URL.
+        by_name
+            .entry(upstream::DEFAULT.to_owned())
+            .or_insert_with(|| upstream::Config { url: upstream, ..upstream::Config::default() });
+        let mut proxied = proxy::Config {
+            response_timeout: proxy.response_timeout,
+            idle_timeout: proxy.idle_timeout,
+            drain_timeout: proxy.drain_timeout,
+            max_header_bytes: usize::try_from(proxy.max_header_bytes).unwrap_or(usize::MAX),
+            ..proxy::Config::default()
+        };
+        proxied.client.connect_timeout = proxy.connect_timeout;
+        proxied.guard.allowed_hosts = proxy.allowed_hosts;
+        proxied.guard.allowed_origins = proxy.allowed_origins;
+        Ok(Self {
+            listen,
+            data,
+            upstreams: by_name,
+            proxy: proxied,
+            capture: recorder::Config {
+                content: capture.content,
+                max_request_bytes: capture.max_request_bytes,
+                max_response_bytes: capture.max_response_bytes,
+            },
+            journal: journal::Config {
+                mode: match journal.mode {
+                    JournalMode::Strict => journal::Mode::Strict,
+                    JournalMode::Relaxed => journal::Mode::Relaxed,
+                },
+                fsync: match journal.fsync {
+                    Fsync::Never => journal::Fsync::Never,
+                    Fsync::Interval => journal::Fsync::Interval,
+                    Fsync::Always => journal::Fsync::Always,
+                },
+                fsync_interval: journal.fsync_interval,
+                tick: journal.tick,
+                segment_bytes: journal.segment_bytes,
+                max_bytes: journal.max_bytes,
+                when_full: match journal.when_full {
+                    WhenFull::Pass => journal::WhenFull::Pass,
+                    WhenFull::Refuse => journal::WhenFull::Refuse,
+                },
+                ack_timeout: journal.ack_timeout,
+                max_queued_bytes: journal.max_queued_bytes,
+            },
+            store: store::Config {
+                readers: store.readers as usize,
+                busy_timeout_ms: u64::try_from(store.busy_timeout.as_millis()).unwrap_or(u64::MAX),
+                compression_level: store.compression_level,
+            },
+            export: ExportConfig {
+                endpoint: export.endpoint.unwrap_or_default(),
+                protocol: match export.protocol {
+                    Protocol::HttpProtobuf => otlp::Protocol::Http,
+                    Protocol::Grpc => otlp::Protocol::Grpc,
+                },
+                headers: otlp::Headers::from_pairs(export.headers.0)?,
+                timeout_ms: u64::try_from(export.timeout.as_millis()).unwrap_or(u64::MAX),
+                batch: export.batch as usize,
+                content: export.content,
+                max_attribute_bytes: usize::try_from(export.max_attribute_bytes).unwrap_or(usize::MAX),
+                service_name: export.service_name,
+                conventions: match export.conventions {
+                    Conventions::GenAi => otlp::Conventions::Genai,
+                    Conventions::OpenInference => otlp::Conventions::Openinference,
+                },
+                ..ExportConfig::default()
+            },
+            prices: settings.prices.file,
+        })
+    }
+}

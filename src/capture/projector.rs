@@ -1,0 +1,288 @@
+//! The far side of the journal: reads records back as they are written, settles the calls that ended and
+//! hands them to the store. The store is a projection of the journal, so this may be slow, stop or start
+//! again at any place: a call that is stored already stays as it is, and no traffic waits for any of it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{
+    assemble::{Assembler, Finished},
+    settle::Settler,
+};
+use crate::{
+    journal::{Journal, Position, Reader},
+    model::{
+        Error, ErrorCode,
+        call::{Call, Settled},
+    },
+    store::Store,
+};
+
+/// Bytes of records read at once; bounds what is in memory between journal and store.
+const READ_BYTES: usize = 4 << 20;
+/// Calls per transaction.
+const BATCH_CALLS: usize = 512;
+/// How long the reader sleeps when nothing comes; a stop is noticed within it.
+const IDLE: Duration = Duration::from_millis(100);
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+/// How often applied segments are let go. Each time the store is forced to disk first (where the journal
+/// is), so that nothing leaves the journal for a place that a power loss could still take back.
+const RELEASE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the projector can say of itself.
+#[derive(Debug, Default)]
+pub struct Progress {
+    settled: AtomicU64,
+    refused: AtomicU64,
+    panics: AtomicU64,
+    strays: AtomicU64,
+    open: AtomicU64,
+    failing: Mutex<Option<String>>,
+}
+
+/// A snapshot of `Progress`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProjectorStats {
+    pub settled_calls: u64,
+    /// Calls the store refused as invalid: counted, logged, passed over.
+    pub refused_calls: u64,
+    /// Calls whose decoding panicked; they are stored without their decoded facts.
+    pub panics: u64,
+    pub stray_records: u64,
+    pub open_calls: u64,
+    /// Bytes of journal that are not in the store yet.
+    pub lag_bytes: u64,
+    /// Why the store does not take calls, while it does not.
+    pub store_failing: Option<String>,
+}
+
+/// A handle on the running projector. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Projector {
+    journal: Journal,
+    applied: watch::Receiver<Position>,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+    thread: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
+}
+
+/// Told each call once it is stored.
+pub type OnSettled = Arc<dyn Fn(&Call) + Send + Sync>;
+
+impl Projector {
+    /// Starts the thread. It replays what the journal holds first, by the same path as everything after.
+    pub fn start(
+        journal: Journal,
+        reader: Reader,
+        settler: Settler,
+        store: Store,
+        durable: bool,
+        on_settled: OnSettled,
+    ) -> Result<Self, Error> {
+        let (applied, watched) = watch::channel(Position(0));
+        let progress = Arc::new(Progress::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            journal: journal.clone(),
+            reader,
+            settler,
+            store,
+            durable,
+            released: Instant::now(),
+            unsynced: false,
+            on_settled,
+            runtime: Handle::current(),
+            applied,
+            progress: Arc::clone(&progress),
+            stop: Arc::clone(&stop),
+            assembler: Assembler::default(),
+        };
+        let thread = thread::Builder::new()
+            .name("tapline-projector".to_owned())
+            .spawn(move || work.run())
+            .map_err(|error| Error::internal(format!("could not start the projector thread: {error}")))?;
+        Ok(Self { journal, applied: watched, progress, stop, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Resolves once everything journalled before this moment is in the store, or after `limit`. What a
+    /// client has received is then in the next answer. Returns false when the limit passed first.
+    pub async fn caught_up(&self, limit: Duration) -> bool {
+        let target = self.journal.end();
+        let mut applied = self.applied.clone();
+        if *applied.borrow() >= target {
+            return true;
+        }
+        self.journal.nudge();
+        tokio::time::timeout(limit, applied.wait_for(|position| *position >= target))
+            .await
+            .is_ok_and(|r| r.is_ok())
+    }
+
+    pub fn stats(&self) -> ProjectorStats {
+        let progress = &*self.progress;
+        ProjectorStats {
+            settled_calls: progress.settled.load(Ordering::Relaxed),
+            refused_calls: progress.refused.load(Ordering::Relaxed),
+            panics: progress.panics.load(Ordering::Relaxed),
+            stray_records: progress.strays.load(Ordering::Relaxed),
+            open_calls: progress.open.load(Ordering::Relaxed),
+            lag_bytes: self.journal.end().0.saturating_sub(self.applied.borrow().0),
+            store_failing: progress.failing.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Applies what is left, for at most `limit`, then stops. Call after `Journal::close`. What could not
+    /// be applied stays in the journal for the next start.
+    pub async fn finish(&self, limit: Duration) {
+        self.caught_up(limit).await;
+        self.stop.store(true, Ordering::Release);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread notices within IDLE or one retry pause; joining must not block the runtime.
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
+    }
+}
+
+/// The thread's own state.
+struct Work {
+    journal: Journal,
+    reader: Reader,
+    settler: Settler,
+    store: Store,
+    /// Whether the journal promises anything about power (`fsync` is not `never`).
+    durable: bool,
+    released: Instant,
+    /// Calls were stored since the store was last forced to disk.
+    unsynced: bool,
+    on_settled: OnSettled,
+    runtime: Handle,
+    applied: watch::Sender<Position>,
+    progress: Arc<Progress>,
+    stop: Arc<AtomicBool>,
+    assembler: Assembler,
+}
+
+impl Work {
+    fn run(mut self) {
+        while !self.stopped() {
+            let entries = match self.reader.next(READ_BYTES, IDLE) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    self.say_failing(&format!("the journal cannot be read: {error}"));
+                    thread::sleep(LAST_RETRY);
+                    continue;
+                }
+            };
+            let mut batch: Vec<Settled> = Vec::new();
+            for entry in entries {
+                for finished in self.assembler.take(entry) {
+                    batch.push(self.settle(finished));
+                    if batch.len() >= BATCH_CALLS && !self.store(std::mem::take(&mut batch)) {
+                        return;
+                    }
+                }
+            }
+            if !batch.is_empty() && !self.store(batch) {
+                return;
+            }
+            let progress = &*self.progress;
+            progress.strays.store(self.assembler.strays(), Ordering::Relaxed);
+            progress.open.store(self.assembler.len() as u64, Ordering::Relaxed);
+            let position = self.reader.position();
+            self.applied.send_if_modified(|applied| std::mem::replace(applied, position) != position);
+            self.release(self.assembler.oldest().unwrap_or(position));
+        }
+        self.released = self.released.checked_sub(RELEASE_EVERY).unwrap_or(self.released);
+        self.release(self.assembler.oldest().unwrap_or(self.reader.position()));
+    }
+
+    /// Lets applied segments go, now and then.
+    fn release(&mut self, before: Position) {
+        if self.released.elapsed() < RELEASE_EVERY {
+            return;
+        }
+        self.released = Instant::now();
+        if self.durable
+            && std::mem::take(&mut self.unsynced)
+            && let Err(error) = self.runtime.block_on(self.store.sync())
+        {
+            self.unsynced = true;
+            self.say_failing(&error.message);
+            return;
+        }
+        self.journal.release(before);
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// A panic in a reader costs one call its decoded facts, never the process or the recording.
+    fn settle(&self, finished: Finished) -> Settled {
+        let undecoded = finished.clone();
+        catch_unwind(AssertUnwindSafe(|| self.settler.settle(finished))).unwrap_or_else(|_| {
+            self.progress.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(call = %undecoded.opened.call, "decoding a call panicked; it is kept as plain HTTP");
+            self.settler.settle_undecoded(undecoded)
+        })
+    }
+
+    /// Stores a batch however long it takes; false when told to stop meanwhile (the journal still has it).
+    fn store(&mut self, batch: Vec<Settled>) -> bool {
+        let mut pause = FIRST_RETRY;
+        loop {
+            match self.runtime.block_on(self.store.settle(batch.clone())) {
+                Ok(calls) => {
+                    self.say_well();
+                    self.unsynced = true;
+                    self.progress.settled.fetch_add(calls.len() as u64, Ordering::Relaxed);
+                    calls.iter().for_each(|call| (self.on_settled)(call));
+                    return true;
+                }
+                // Only what a call itself says can be invalid: find the one, keep the others.
+                Err(error) if matches!(error.code, ErrorCode::Invalid | ErrorCode::Conflict) => {
+                    if let [refused] = batch.as_slice() {
+                        self.progress.refused.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(call = %refused.call.id, %error, "the store refused a call");
+                        return true;
+                    }
+                    return batch.into_iter().all(|one| self.store(vec![one]));
+                }
+                Err(error) => {
+                    self.say_failing(&error.message);
+                    if self.stopped() {
+                        return false;
+                    }
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(LAST_RETRY);
+                }
+            }
+        }
+    }
+
+    fn say_failing(&self, why: &str) {
+        let mut failing = self.progress.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if failing.as_deref() != Some(why) {
+            tracing::warn!(why, "the store does not take calls; they wait in the journal");
+            *failing = Some(why.to_owned());
+        }
+    }
+
+    fn say_well(&self) {
+        let mut failing = self.progress.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if failing.take().is_some() {
+            tracing::info!("the store takes calls again");
+        }
+    }
+}

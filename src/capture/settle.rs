@@ -1,0 +1,300 @@
+//! One finished call becomes one row: decoded, placed, counted, priced. Pure apart from the tables it is
+//! given; whatever it cannot understand becomes a note, never an error.
+
+use std::sync::Arc;
+
+use super::{assemble::Finished, group};
+use crate::{
+    model::{
+        UnixNanos,
+        call::{Call, CallStatus, Dialect, Settled},
+        content::{Arrival, Body},
+        exchange::{Exchange, MessagePart, Request, Response, Timing},
+        record::{Closed, Header, Outcome, Source},
+        usage::{Usage, UsageSource},
+    },
+    pricing::{Billing, PriceTable},
+    tokens,
+    wire::{self, CallReader, Limits},
+};
+
+/// Turns finished calls into rows. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Settler {
+    prices: Arc<PriceTable>,
+    limits: Limits,
+}
+
+impl Settler {
+    pub fn new(prices: Arc<PriceTable>, limits: Limits) -> Self {
+        Self { prices, limits }
+    }
+
+    pub fn settle(&self, finished: Finished) -> Settled {
+        let exchange = self.read(&finished);
+        self.settle_as(finished, exchange)
+    }
+
+    /// The row of a call whose decoding panicked: the facts of the wire, the bodies as they are.
+    pub fn settle_undecoded(&self, finished: Finished) -> Settled {
+        let exchange = Exchange {
+            dialect: Dialect::Http,
+            operation: "http".to_owned(),
+            request: Request::default(),
+            response: Response::default(),
+            streamed: false,
+            timing: Timing::default(),
+            notes: vec!["decoding this call failed; its bodies are kept as they crossed the wire".to_owned()],
+        };
+        self.settle_as(finished, exchange)
+    }
+
+    fn settle_as(&self, finished: Finished, exchange: Exchange) -> Settled {
+        let grouping = group::group(&finished.opened, &exchange);
+        let Finished { opened, sent, answered, received, frames, closed } = finished;
+
+        let mut notes = exchange.notes.clone();
+        notes.extend(grouping.notes);
+        let request_whole = closed.sent_recorded == closed.sent_bytes;
+        let response_whole = closed.received_recorded == closed.received_bytes;
+        for (whole, what, recorded, crossed) in [
+            (request_whole, "request", closed.sent_recorded, closed.sent_bytes),
+            (response_whole, "response", closed.received_recorded, closed.received_bytes),
+        ] {
+            if !whole {
+                notes.push(format!("{what} body: {recorded} of {crossed} bytes were kept"));
+            }
+        }
+
+        let http_status = answered.as_ref().map(|answered| answered.status);
+        let verdict = judge(&closed, http_status, &exchange);
+        let (usage, usage_source) = self.usage(&exchange, verdict.status);
+        let cost = usage_source.and_then(|_| {
+            self.prices.cost(
+                &usage,
+                &Billing {
+                    provider: &opened.provider,
+                    response_model: exchange.response.model.as_deref(),
+                    request_model: exchange.request.model.as_deref(),
+                    service_tier: exchange.response.service_tier.as_deref(),
+                    at: opened.at,
+                },
+            )
+        });
+
+        let since = |at: UnixNanos| at.since(opened.at).max(0);
+        let request_header = |name: &str| header(&opened.headers, name);
+        let response_headers = answered.as_ref().map(|answered| answered.headers.clone()).unwrap_or_default();
+        let call = Call {
+            id: opened.call,
+            trace_id: opened.trace,
+            span_id: opened.span,
+            parent_span_id: opened.parent_span,
+            name: span_name(&exchange, &opened.method, &opened.target),
+            started_at: opened.at,
+            // The clock may step back while a call runs; a call never ends before it began.
+            ended_at: closed.at.max(opened.at),
+            experiment_id: String::new(),
+            run_id: None,
+            session: grouping.session,
+            rules: grouping.rules,
+            user: grouping.user,
+            tags: grouping.tags,
+            metadata: grouping.metadata,
+            upstream: opened.upstream.clone(),
+            provider: opened.provider.clone(),
+            server_address: opened.server_address.clone(),
+            server_port: opened.server_port,
+            dialect: exchange.dialect,
+            operation: exchange.operation.clone(),
+            request_model: exchange.request.model.clone(),
+            response_model: exchange.response.model.clone(),
+            streamed: exchange.streamed,
+            method: opened.method.clone(),
+            target: opened.target.clone(),
+            peer: opened.peer.clone(),
+            key_fingerprint: opened.key_fingerprint.clone(),
+            status: verdict.status,
+            outcome: closed.outcome,
+            http_status,
+            error_type: verdict.error_type,
+            error_source: verdict.source,
+            error_message: verdict.message,
+            finish_reasons: exchange
+                .response
+                .choices
+                .iter()
+                .filter_map(|choice| choice.finish_reason.clone())
+                .collect(),
+            response_id: exchange.response.id.clone(),
+            request_id: ["x-request-id", "request-id", "apim-request-id", "x-generation-id"]
+                .iter()
+                .find_map(|name| header(&response_headers, name)),
+            retry_count: request_header("x-stainless-retry-count").and_then(|count| count.parse().ok()),
+            service_tier: exchange.response.service_tier.clone(),
+            tool_calls: tool_calls(&exchange),
+            usage,
+            usage_source,
+            cost: cost.as_ref().map(|cost| cost.total),
+            price_id: cost.map(|cost| cost.price_id),
+            first_byte_ns: answered.as_ref().map(|answered| since(answered.at)),
+            first_token_ns: exchange.timing.first_token.filter(|_| exchange.streamed).map(since),
+            last_token_ns: exchange.timing.last_token.filter(|_| exchange.streamed).map(since),
+            chunks: if exchange.streamed { exchange.timing.events } else { frames.len() as u64 },
+            sent_bytes: closed.sent_bytes,
+            received_bytes: closed.received_bytes,
+            request_whole,
+            response_whole,
+            request_headers: opened.headers,
+            response_headers,
+            notes,
+        };
+        let arrivals = frames
+            .iter()
+            .map(|(at, length)| Arrival {
+                offset_us: u64::try_from(since(*at) / 1_000).unwrap_or(0),
+                length: *length as u64,
+            })
+            .collect();
+        Settled {
+            call,
+            placement: grouping.placement,
+            request: wire::split(exchange.dialect, &sent),
+            response: Body::raw(received),
+            arrivals,
+        }
+    }
+
+    fn read(&self, finished: &Finished) -> Exchange {
+        let opened = &finished.opened;
+        let mut reader = CallReader::new(&opened.method, &opened.target, &opened.headers, self.limits);
+        reader.request(&finished.sent);
+        if let Some(answered) = &finished.answered {
+            reader.answered(answered.status, &answered.headers);
+        }
+        let mut rest = finished.received.as_ref();
+        for (at, length) in &finished.frames {
+            let (frame, after) = rest.split_at_checked(*length).unwrap_or((rest, &[]));
+            reader.response(frame, *at);
+            rest = after;
+        }
+        reader.finish(finished.closed.outcome == Outcome::Completed)
+    }
+
+    /// Reported usage, else our own count of what was said (invariant 6: never without its source).
+    fn usage(&self, exchange: &Exchange, status: CallStatus) -> (Usage, Option<UsageSource>) {
+        if let Some(usage) = &exchange.response.usage
+            && !usage.is_empty()
+        {
+            return (usage.clone(), Some(UsageSource::Reported));
+        }
+        let said_something = exchange.response.choices.iter().any(|choice| !choice.message.parts.is_empty());
+        if exchange.dialect == Dialect::Http || (status == CallStatus::Error && !said_something) {
+            return (Usage::default(), None);
+        }
+        // A call that was cut before any output may still have been billed for its input.
+        match tokens::estimate(exchange) {
+            Some(usage) if !usage.is_empty() => (usage, Some(UsageSource::Estimated)),
+            _ => (Usage::default(), None),
+        }
+    }
+}
+
+struct Verdict {
+    status: CallStatus,
+    error_type: Option<String>,
+    source: Option<Source>,
+    message: Option<String>,
+}
+
+/// How the call went and who is to blame, from the wire's end, the HTTP status and the body, in that order.
+fn judge(closed: &Closed, http_status: Option<u16>, exchange: &Exchange) -> Verdict {
+    let bad = |status, error_type: String, source, message: String| Verdict {
+        status,
+        error_type: Some(error_type),
+        source: Some(source),
+        message: Some(message),
+    };
+    let failure = closed.failure.as_ref();
+    let said = exchange.response.error.as_ref();
+    // An upstream that finished its answer in its own dialect finished, whatever became of the connection.
+    let whole =
+        exchange.response.complete && said.is_none() && http_status.is_some_and(|status| status < 400);
+    match closed.outcome {
+        _ if whole && closed.outcome != Outcome::UpstreamFailed => {
+            Verdict { status: CallStatus::Ok, error_type: None, source: None, message: None }
+        }
+        Outcome::Completed | Outcome::ClientError
+            if http_status.is_some_and(|status| status >= 400) || said.is_some() =>
+        {
+            let status = http_status.unwrap_or_default();
+            let source = match failure {
+                Some(failure) => failure.source,
+                None if (400..500).contains(&status) && !matches!(status, 408 | 429) => Source::Client,
+                None => Source::Upstream,
+            };
+            let kind = failure
+                .map(|failure| failure.code.clone())
+                .or_else(|| said.map(|error| error.kind.clone()).filter(|kind| !kind.is_empty()))
+                .unwrap_or_else(|| status.to_string());
+            let message = failure
+                .map(|failure| failure.message.clone())
+                .or_else(|| said.map(|error| error.message.clone()))
+                .unwrap_or_else(|| format!("the upstream answered {status}"));
+            bad(CallStatus::Error, kind, source, message)
+        }
+        Outcome::Completed => {
+            Verdict { status: CallStatus::Ok, error_type: None, source: None, message: None }
+        }
+        Outcome::ClientGone => bad(
+            CallStatus::Cancelled,
+            "client_disconnect".to_owned(),
+            Source::Client,
+            "the client left before the end of the response".to_owned(),
+        ),
+        Outcome::ClientError | Outcome::UpstreamFailed => {
+            let default =
+                if closed.outcome == Outcome::ClientError { Source::Client } else { Source::Upstream };
+            bad(
+                CallStatus::Error,
+                failure.map_or_else(|| closed.outcome.as_str().to_owned(), |failure| failure.code.clone()),
+                failure.map_or(default, |failure| failure.source),
+                failure
+                    .map_or_else(|| "the exchange broke off".to_owned(), |failure| failure.message.clone()),
+            )
+        }
+        Outcome::Shutdown => bad(
+            CallStatus::Interrupted,
+            "shutdown".to_owned(),
+            Source::Internal,
+            "tapline shut down before the response ended".to_owned(),
+        ),
+        Outcome::Interrupted => bad(
+            CallStatus::Interrupted,
+            "interrupted".to_owned(),
+            Source::Internal,
+            "tapline stopped without warning while the call was in flight; this is what had come".to_owned(),
+        ),
+    }
+}
+
+fn span_name(exchange: &Exchange, method: &str, target: &str) -> String {
+    if exchange.dialect == Dialect::Http {
+        let path = target.split('?').next().unwrap_or(target);
+        return format!("{method} {path}");
+    }
+    match &exchange.request.model {
+        Some(model) => format!("{} {model}", exchange.operation),
+        None => exchange.operation.clone(),
+    }
+}
+
+fn tool_calls(exchange: &Exchange) -> u32 {
+    let parts = exchange.response.choices.iter().flat_map(|choice| &choice.message.parts);
+    u32::try_from(parts.filter(|part| matches!(part, MessagePart::ToolCall { .. })).count())
+        .unwrap_or(u32::MAX)
+}
+
+fn header(headers: &[Header], name: &str) -> Option<String> {
+    headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+}

@@ -1,0 +1,59 @@
+//! `tapline cost`: what calls cost, and how much of that is estimated or unknown.
+
+use super::{FAILED, Stop, output::Output, reach::Reach};
+use crate::report::{CostReport, cost, csv};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: tapline cost --by model,day --since 7d")]
+pub(super) struct Args {
+    /// Dimensions, comma separated: day, hour, experiment, run, model, provider, upstream, operation, key.
+    #[arg(long, default_value = "model")]
+    by: String,
+    /// From this time, date or age on; whole hours.
+    #[arg(long)]
+    since: Option<String>,
+    /// Until this time, date or age; whole hours.
+    #[arg(long)]
+    until: Option<String>,
+    /// Experiment id or name.
+    #[arg(long)]
+    experiment: Option<String>,
+    /// Run id or name.
+    #[arg(long)]
+    run: Option<String>,
+    /// The report as one JSON document.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// CSV with exact figures.
+    #[arg(long)]
+    csv: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let all = [
+        ("by", Some(args.by)),
+        ("since", args.since),
+        ("until", args.until),
+        ("experiment", args.experiment),
+        ("run", args.run),
+    ];
+    let query: Vec<_> = all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let report: CostReport = args.reach.open(output).await?.json("/api/v1/costs", &query).await?;
+    if args.json {
+        output.line(&serde_json::to_string_pretty(&report)?)?;
+    } else if args.csv {
+        output.write(&csv::table(&report.exact()))?;
+    } else if report.totals.calls > 0 {
+        output.table(&report.readable())?;
+        for caveat in cost::caveats(&report.totals) {
+            output.line(&caveat)?;
+        }
+    }
+    output.flush()?;
+    if report.totals.calls == 0 {
+        return Err(Stop::error(FAILED, "no call was found"));
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `tapline show`: one call whole.
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::{
+    FAILED, Stop,
+    output::Output,
+    reach::{Api, Reach, segment},
+    show_text,
+};
+use crate::api::{CallList, CallWhole};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: tapline show last\n         tapline show 019ab3f2c4d17 --raw request | jq .messages"
+)]
+pub(super) struct Args {
+    /// Call id, the first digits of one, a span id, or `last`.
+    id: String,
+    /// Request and response headers too.
+    #[arg(long)]
+    headers: bool,
+    /// The call as one JSON document.
+    #[arg(long, conflicts_with_all = ["headers", "raw"])]
+    json: bool,
+    /// The exact bytes of a body and nothing else.
+    #[arg(long, value_enum, conflicts_with = "headers")]
+    raw: Option<Raw>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Raw {
+    Request,
+    Response,
+}
+
+pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let api = args.reach.open(output).await?;
+    let id = if args.id == "last" { last(&api).await? } else { segment(&args.id)? };
+    if let Some(raw) = args.raw {
+        let noun = if raw == Raw::Request { "request" } else { "response" };
+        let answer = api.get(&format!("/api/v1/calls/{id}/{noun}"), &[], &[]).await?;
+        if answer.headers.get("x-tapline-whole").is_some_and(|whole| whole == "false") {
+            output.note(&format!("not all of this {noun} was kept"));
+        }
+        answer.pour(|bytes| Ok(output.bytes(&bytes)?)).await?;
+        return Ok(output.flush()?);
+    }
+    let path = format!("/api/v1/calls/{id}");
+    if args.json {
+        let whole: Value = api.json(&path, &[]).await?;
+        output.line(&serde_json::to_string_pretty(&whole)?)?;
+    } else {
+        let whole: CallWhole = api.json(&path, &[]).await?;
+        let text = show_text::call(&whole, args.headers, output);
+        output.write(&text)?;
+    }
+    Ok(output.flush()?)
+}
+
+async fn last(api: &Api) -> anyhow::Result<String> {
+    let list: CallList = api.json("/api/v1/calls", &[("limit", "1".to_owned())]).await?;
+    let newest = list.calls.into_iter().next();
+    newest.map(|call| call.id).ok_or_else(|| Stop::error(FAILED, "no call was found"))
+}

@@ -1,0 +1,155 @@
+//! Reads the segment files: one path for what a process before left and for what is being written.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Position, Shared, frame,
+    scan::Scan,
+    segment::{self, Found, HEADER},
+};
+use crate::model::{Error, record::Record};
+
+/// How often a place that cannot be read is tried before the rest of its segment is given up.
+const READ_TRIES: u32 = 3;
+
+/// A record and where it starts and ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub start: Position,
+    pub end: Position,
+    pub record: Record,
+}
+
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    position: u64,
+    open: Option<(u64, Scan)>,
+    failures: u32,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let position = shared.ledger.lock().read;
+        Self { shared, position, open: None, failures: 0 }
+    }
+
+    /// The next entries, at most about `max_bytes`, in order; waits up to `wait` for the first. Empty
+    /// when none came in time. Never returns a queued record that is not written.
+    pub fn next(&mut self, max_bytes: usize, wait: Duration) -> Result<Vec<Entry>, Error> {
+        let now = Instant::now();
+        let deadline = now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400));
+        loop {
+            let (committed, closed) = self.shared.ledger.wait(self.position, deadline);
+            let mut entries = Vec::new();
+            let outcome = self.read(committed, max_bytes as u64, &mut entries);
+            self.shared.ledger.lock().read = self.position;
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+            outcome?;
+            if closed || Instant::now() >= deadline {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// The end of the last entry returned.
+    pub fn position(&self) -> Position {
+        Position(self.position)
+    }
+
+    fn read(&mut self, committed: u64, max_bytes: u64, entries: &mut Vec<Entry>) -> Result<(), Error> {
+        let mut bytes = 0;
+        while self.position < committed && (bytes < max_bytes || entries.is_empty()) {
+            let Some(found) = self.segment() else {
+                // Only when somebody else deleted files.
+                self.position = committed;
+                break;
+            };
+            if self.position < found.start {
+                self.damaged(1);
+                self.position = found.start;
+            }
+            match self.read_segment(found, max_bytes, &mut bytes, entries) {
+                Ok(()) => self.failures = 0,
+                Err(error) => {
+                    self.open = None;
+                    self.failures += 1;
+                    let path = segment::path(&self.shared.directory, found.start);
+                    let message = format!("cannot read the journal segment {}: {error}", path.display());
+                    if error.kind() != io::ErrorKind::NotFound && self.failures < READ_TRIES {
+                        return Err(Error::internal(message));
+                    }
+                    tracing::error!("{message}; what it held from position {} on is lost", self.position);
+                    self.failures = 0;
+                    self.damaged(1);
+                    self.position = found.end;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The segment that holds what comes next, as far as it is written.
+    fn segment(&self) -> Option<Found> {
+        let state = self.shared.ledger.lock();
+        state.segments.iter().find(|found| found.end > self.position).copied()
+    }
+
+    fn read_segment(
+        &mut self,
+        found: Found,
+        max_bytes: u64,
+        bytes: &mut u64,
+        entries: &mut Vec<Entry>,
+    ) -> io::Result<()> {
+        let offset = HEADER + (self.position - found.start);
+        let mut scan = match self.open.take() {
+            Some((start, scan)) if start == found.start && scan.offset() == offset => scan,
+            _ => segment::open(&self.shared.directory, found.start, offset)?,
+        };
+        scan.set_limit(HEADER + (found.end - found.start));
+        let mut unknown = 0;
+        let outcome = loop {
+            if *bytes >= max_bytes && !entries.is_empty() {
+                break Ok(());
+            }
+            match scan.next() {
+                Err(error) => break Err(error),
+                Ok(None) => {
+                    self.position = found.end;
+                    break Ok(());
+                }
+                Ok(Some(range)) => {
+                    let end = found.start + (scan.offset() - HEADER);
+                    let length = range.len() as u64;
+                    self.position = end;
+                    match frame::record(scan.bytes(range)) {
+                        Some(record) => {
+                            *bytes += length;
+                            let start = Position(end - length);
+                            entries.push(Entry { start, end: Position(end), record });
+                        }
+                        None => unknown += 1,
+                    }
+                }
+            }
+        };
+        self.damaged(unknown + scan.take_damaged());
+        if outcome.is_ok() {
+            self.open = Some((found.start, scan));
+        }
+        outcome
+    }
+
+    fn damaged(&self, frames: u64) {
+        if frames > 0 {
+            self.shared.ledger.lock().corrupt_frames += frames;
+        }
+    }
+}

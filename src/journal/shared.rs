@@ -1,0 +1,171 @@
+//! What producers, the writer thread and the reader share, and the path of one append.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use super::{
+    Position,
+    ack::{Ack, Appended},
+    config::Config,
+    frame::Frames,
+    ledger::Ledger,
+    lock::DirectoryLock,
+    locked,
+    queue::{self, Block, Queue},
+};
+use crate::model::record::Record;
+
+/// Room beyond the limits that only `Closed` records use: a call that is in the journal should end there.
+pub(super) const CLOSED_RESERVE: u64 = 1 << 20;
+
+/// What producers, the writer thread and the reader share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    /// Of the lock file, and of the segments.
+    pub(super) data_directory: PathBuf,
+    pub(super) directory: PathBuf,
+    /// Begins every frame that this process writes.
+    pub(super) mark: u32,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) wake: Condvar,
+    pub(super) ledger: Ledger,
+    pub(super) late: Arc<AtomicU64>,
+    pub(super) lock: Mutex<Option<DirectoryLock>>,
+}
+
+/// What became of a push.
+pub(super) enum Pushed {
+    Queued,
+    /// The future of who waits for it.
+    Waiting(Ack),
+    Dropped,
+}
+
+impl Shared {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        locked(&self.queue)
+    }
+
+    pub(super) fn block_limit(&self) -> u64 {
+        queue::BLOCK.min(self.config.segment_limit())
+    }
+
+    pub(super) fn push(&self, record: Record, deadline: Option<Instant>) -> Pushed {
+        let call = record.call();
+        let opens = matches!(record, Record::Opened(_));
+        let closes = matches!(record, Record::Closed(_));
+        let reserve = if closes { CLOSED_RESERVE } else { 0 };
+        // Outside the lock: the checksum and the JSON are the work of an append.
+        let frames = Frames::of(self.mark, record);
+        let length = frames.as_ref().map_or(0, Frames::length);
+        let (pushed, wake) = {
+            let mut queue = self.queue();
+            let waits = queue.bytes.saturating_add(length);
+            let total = self.ledger.disk.load(Ordering::Relaxed).saturating_add(waits);
+            let full = total > self.config.max_bytes.saturating_add(reserve);
+            let orphan = !queue.orphans.is_empty()
+                && call.is_some_and(|call| match closes || opens {
+                    true => queue.orphans.remove(&call) && closes,
+                    false => queue.orphans.contains(&call),
+                });
+            let fits = !full && waits <= self.config.max_queued_bytes.saturating_add(reserve);
+            match frames {
+                Some(frames) if fits && !orphan && !queue.closing => {
+                    queue.push(frames, self.block_limit());
+                    let pushed = match deadline {
+                        Some(_) if self.ledger.broken.load(Ordering::Relaxed) => {
+                            self.late.fetch_add(1, Ordering::Relaxed);
+                            Pushed::Waiting(Ack::known(Appended::Late))
+                        }
+                        Some(deadline) => {
+                            let slot = Arc::default();
+                            queue.acks.push(Arc::clone(&slot));
+                            queue.urgent = true;
+                            Pushed::Waiting(Ack::waiting(slot, deadline, Arc::clone(&self.late)))
+                        }
+                        None => Pushed::Queued,
+                    };
+                    (pushed, queue.wake())
+                }
+                _ => {
+                    queue.count_dropped(length);
+                    if opens && !queue.closing {
+                        queue.orphans.extend(call);
+                    }
+                    (Pushed::Dropped, full && self.make_room(&mut queue))
+                }
+            }
+        };
+        if wake {
+            self.wake.notify_one();
+        }
+        pushed
+    }
+
+    /// A block moves from memory to disk, in one step for whoever adds up the two.
+    pub(super) fn wrote(&self, block: Block) {
+        let (spent, reader_waits) = {
+            let mut queue = self.queue();
+            let length = block.length;
+            (queue.settle(block), self.ledger.wrote(length))
+        };
+        drop(spent);
+        if reader_waits {
+            self.ledger.wake_reader();
+        }
+    }
+
+    /// Has the segment being written closed when everything in it is released: else a journal that is
+    /// full of it would stay full. Returns whether the writer has to be woken.
+    pub(super) fn make_room(&self, queue: &mut Queue) -> bool {
+        let state = self.ledger.lock();
+        queue.seal = !state.sealed && queue.blocks.is_empty() && state.released >= queue.end;
+        drop(state);
+        queue.seal && queue.wake()
+    }
+
+    pub(super) fn release(&self, before: Position) {
+        let closed = {
+            let mut state = self.ledger.lock();
+            state.released = state.released.max(before.0);
+            state.closed
+        };
+        if !closed {
+            return self.ledger.prune(&self.directory);
+        }
+        // The directory is free for another process since the journal was closed: tidy up only while
+        // nobody is in it.
+        let held = DirectoryLock::retake(&self.data_directory);
+        if held.is_some() {
+            self.ledger.prune(&self.directory);
+        }
+    }
+
+    /// The end of the writer thread: what it could not write is lost and counted, nobody waits any more.
+    pub(super) fn finish(&self) {
+        let acks = {
+            let mut queue = self.queue();
+            queue.closing = true;
+            while let Some(block) = queue.blocks.pop_front() {
+                queue.dropped_records += block.frames;
+                queue.dropped_bytes += block.length;
+                queue.end = queue.end.saturating_sub(block.length);
+            }
+            queue.bytes = 0;
+            std::mem::take(&mut queue.acks)
+        };
+        self.ledger.close();
+        self.ledger.prune(&self.directory);
+        drop(locked(&self.lock).take());
+        for slot in acks {
+            slot.resolve(Appended::Dropped);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! tapline: a transparent recording proxy for LLM calls, and the server of what it recorded. The binary is a
+//! shell around `cli`; the layers are in docs/ARCHITECTURE.md.
+
+pub mod api;
+pub mod app;
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod events;
+pub mod journal;
+pub mod model;
+pub mod otlp;
+pub mod pricing;
+pub mod proxy;
+pub mod report;
+pub mod simulate;
+pub mod store;
+pub mod telemetry;
+pub mod tokens;
+pub mod ui;
+pub mod upstream;
+pub mod wire;

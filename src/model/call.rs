@@ -1,0 +1,203 @@
+//! A settled call: the facts of one request/response exchange, as a row. Its bodies are kept apart
+//! (`content`), and their decoded view is made when somebody looks (`wire::read`).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    CallId, NanoUsd, RunId, SpanId, TraceId, UnixNanos,
+    content::{Arrival, Body},
+    id::ExperimentId,
+    record::{Outcome, Source},
+    usage::{Usage, UsageSource},
+};
+
+/// The wire format of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    ChatCompletions,
+    Responses,
+    Completions,
+    Embeddings,
+    Messages,
+    /// Anything else: forwarded, kept as a plain HTTP span.
+    Http,
+}
+
+impl Dialect {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat_completions",
+            Self::Responses => "responses",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Messages => "messages",
+            Self::Http => "http",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "chat_completions" => Self::ChatCompletions,
+            "responses" => Self::Responses,
+            "completions" => Self::Completions,
+            "embeddings" => Self::Embeddings,
+            "messages" => Self::Messages,
+            "http" => Self::Http,
+            _ => return None,
+        })
+    }
+}
+
+/// OpenTelemetry's span status, reduced to what a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CallStatus {
+    /// Completed, and the upstream did not report an error.
+    Ok,
+    /// HTTP 4xx/5xx, an error inside the stream, or an upstream that failed.
+    Error,
+    /// The client left before the end.
+    Cancelled,
+    /// Cut by shutdown or crash; holds what had streamed.
+    Interrupted,
+}
+
+impl CallStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "ok" => Self::Ok,
+            "error" => Self::Error,
+            "cancelled" => Self::Cancelled,
+            "interrupted" => Self::Interrupted,
+            _ => return None,
+        })
+    }
+}
+
+/// Which rule placed the call in its experiment, run and session; `None` where nothing did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Rules {
+    pub experiment: Option<String>,
+    pub run: Option<String>,
+    pub session: Option<String>,
+}
+
+/// One call, settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    pub id: CallId,
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub parent_span_id: Option<SpanId>,
+    /// OpenTelemetry's span name: `{operation} {model}`, or `{METHOD} {path}` for plain HTTP.
+    pub name: String,
+    pub started_at: UnixNanos,
+    pub ended_at: UnixNanos,
+
+    pub experiment_id: ExperimentId,
+    pub run_id: Option<RunId>,
+    pub session: Option<String>,
+    pub rules: Rules,
+    pub user: Option<String>,
+    pub tags: Vec<String>,
+    pub metadata: Map<String, Value>,
+
+    pub upstream: String,
+    pub provider: String,
+    pub server_address: String,
+    pub server_port: u16,
+    pub dialect: Dialect,
+    /// `gen_ai.operation.name`: `chat`, `embeddings`, `text_completion`, …; `http` for plain HTTP.
+    pub operation: String,
+    pub request_model: Option<String>,
+    pub response_model: Option<String>,
+    pub streamed: bool,
+    pub method: String,
+    pub target: String,
+    pub peer: Option<String>,
+    pub key_fingerprint: Option<String>,
+
+    pub status: CallStatus,
+    pub outcome: Outcome,
+    pub http_status: Option<u16>,
+    /// `error.type`, who is to blame, and the message; all set when `status` is not `ok`.
+    pub error_type: Option<String>,
+    pub error_source: Option<Source>,
+    pub error_message: Option<String>,
+
+    pub finish_reasons: Vec<String>,
+    pub response_id: Option<String>,
+    /// The upstream's `x-request-id` (or its like).
+    pub request_id: Option<String>,
+    /// `x-stainless-retry-count` as the client sent it.
+    pub retry_count: Option<u32>,
+    pub service_tier: Option<String>,
+    pub tool_calls: u32,
+
+    pub usage: Usage,
+    pub usage_source: Option<UsageSource>,
+    /// `None` is unknown, never zero (invariant 6).
+    pub cost: Option<NanoUsd>,
+    /// The price that made the cost, or `reported` where the provider named the amount.
+    pub price_id: Option<String>,
+
+    /// Nanoseconds from the start: response head, first event with content, last event with content.
+    pub first_byte_ns: Option<i64>,
+    pub first_token_ns: Option<i64>,
+    pub last_token_ns: Option<i64>,
+    /// Events of a stream (or frames, where it is not one).
+    pub chunks: u64,
+
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    /// False when a body is not whole in the store; `notes` says why.
+    pub request_whole: bool,
+    pub response_whole: bool,
+    pub request_headers: Vec<(String, String)>,
+    pub response_headers: Vec<(String, String)>,
+    /// What the readers met and could not take: never an error, always kept.
+    pub notes: Vec<String>,
+}
+
+impl Call {
+    pub fn duration_ns(&self) -> i64 {
+        self.ended_at.since(self.started_at)
+    }
+
+    /// The model a person means: what answered, else what was asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.response_model.as_deref().or(self.request_model.as_deref())
+    }
+}
+
+/// Where a call asks to be placed. The store turns names into ids, creating what does not exist, in
+/// the transaction that writes the call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// An experiment by id (when one with this id exists) or by name.
+    pub experiment: Option<String>,
+    /// A run by id (when one with this id exists) or by name within the experiment.
+    pub run: Option<String>,
+}
+
+/// A call on its way into the store: the row (whose `experiment_id` and `run_id` the store fills from
+/// `placement`), and its bodies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    pub call: Call,
+    pub placement: Placement,
+    pub request: Body,
+    pub response: Body,
+    pub arrivals: Vec<Arrival>,
+}

@@ -1,0 +1,131 @@
+//! The decoded view of a call's bodies, the same shape for every dialect: what was asked, what came
+//! back. Made by `wire` from bytes; shown by the faces; never stored.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{UnixNanos, call::Dialect, usage::Usage};
+
+/// A part of a message, in the spelling of OpenTelemetry's GenAI message schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum MessagePart {
+    Text {
+        content: String,
+    },
+    Reasoning {
+        content: String,
+    },
+    Refusal {
+        content: String,
+    },
+    ToolCall {
+        id: Option<String>,
+        name: String,
+        arguments: Value,
+    },
+    ToolCallResponse {
+        id: Option<String>,
+        response: Value,
+    },
+    /// Inline media: what and how large, not the bytes themselves.
+    Blob {
+        modality: String,
+        mime_type: Option<String>,
+        bytes: u64,
+    },
+    /// Media by reference.
+    Uri {
+        modality: String,
+        uri: String,
+    },
+    File {
+        file_id: String,
+    },
+    /// Anything this version does not know, as it was.
+    Other {
+        value: Value,
+    },
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Message {
+    pub role: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    pub parts: Vec<MessagePart>,
+}
+
+/// One alternative of the answer (`n > 1` gives several), in order of its index.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Choice {
+    pub index: u32,
+    pub message: Message,
+    /// The provider's word, verbatim; `None` when the stream was cut before it.
+    pub finish_reason: Option<String>,
+    /// Left whole, as the provider sent it (stream fragments concatenated).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub logprobs: Option<Value>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Request {
+    pub model: Option<String>,
+    pub stream: bool,
+    /// Chat messages; `input` of responses and embeddings; `prompt` of completions.
+    pub messages: Vec<Message>,
+    /// Instructions sent apart from the messages (responses `instructions`, Anthropic `system`).
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub system_instructions: Vec<MessagePart>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tools: Vec<Value>,
+    /// Every other top-level field, as it was (`temperature`, `max_tokens`, `metadata`, …).
+    pub parameters: Map<String, Value>,
+}
+
+/// An error the upstream reported, in a body or inside a stream.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct UpstreamError {
+    /// `error.code` if it is a short string, else `error.type`, else the HTTP status.
+    pub kind: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Response {
+    pub id: Option<String>,
+    pub model: Option<String>,
+    pub choices: Vec<Choice>,
+    pub usage: Option<Usage>,
+    pub service_tier: Option<String>,
+    pub system_fingerprint: Option<String>,
+    pub error: Option<UpstreamError>,
+    /// True when the dialect's own end was seen (`[DONE]`, `response.completed`, a whole JSON body).
+    pub complete: bool,
+}
+
+/// When things came, absolute. `None` where they never did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    pub first_event: Option<UnixNanos>,
+    /// First event with content: text, refusal, reasoning, a tool call's piece, audio.
+    pub first_token: Option<UnixNanos>,
+    pub last_token: Option<UnixNanos>,
+    /// Events seen (`data:` lines groups of a stream); 0 for a plain body.
+    pub events: u64,
+}
+
+/// One call, understood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    pub dialect: Dialect,
+    /// `gen_ai.operation.name`.
+    pub operation: String,
+    pub request: Request,
+    pub response: Response,
+    /// True when the answer really came as an event stream.
+    pub streamed: bool,
+    pub timing: Timing,
+    /// What could not be taken, in sentences.
+    pub notes: Vec<String>,
+}

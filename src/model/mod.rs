@@ -1,0 +1,22 @@
+//! The nouns of the house (layer 0): plain data, no IO, no async, no SQL, no HTTP, no clock.
+//!
+//! Everything above speaks these types. One noun has one name everywhere: here, in the table, in the
+//! URL, in the flag and on the page.
+
+pub mod call;
+pub mod content;
+pub mod duration;
+pub mod error;
+pub mod exchange;
+pub mod filter;
+pub mod id;
+pub mod money;
+pub mod record;
+pub mod run;
+pub mod time;
+pub mod usage;
+
+pub use error::{Error, ErrorCode};
+pub use id::{CallId, RunId, SpanId, TraceId};
+pub use money::NanoUsd;
+pub use time::UnixNanos;

@@ -1,0 +1,316 @@
+//! The response on its way down: each frame goes on as it came and a copy of it to the recording; only
+//! the last byte waits, until the journal has the call (invariant 4).
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, Version, header};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::Sleep;
+
+use super::{Body as AnyBody, BoxError, blame::Blame, call::Call, headers, upload::Progress};
+use crate::{
+    journal::Ack,
+    model::{duration, record::Outcome},
+    upstream::Fault,
+};
+
+/// The upstream's response as the client gets it.
+pub(super) async fn relay(
+    call: Call,
+    response: Response<Incoming>,
+    version: Version,
+    progress: Arc<Progress>,
+) -> Response<AnyBody> {
+    let (mut head, body) = response.into_parts();
+    head.headers = headers::response(&head.headers, version, false);
+    // The version is this hop's own. Passed on, an upstream's HTTP/1.0 would make hyper end the body with
+    // the connection, and a body that broke off would look whole.
+    head.version = Version::HTTP_11;
+    let body = if body.is_end_stream() {
+        // The head is all there is, so the head waits.
+        call.end_settled(Outcome::Completed, None).await;
+        match stated_length(&head.headers) {
+            Some(length) if version <= Version::HTTP_11 => {
+                Stated(length).map_err(BoxError::from).boxed_unsync()
+            }
+            _ => Empty::new().map_err(BoxError::from).boxed_unsync(),
+        }
+    } else {
+        Download::new(call, &head.headers, body, progress).boxed_unsync()
+    };
+    Response::from_parts(head, body)
+}
+
+fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// No body, under a head that states a length (304, HEAD, or just zero): hyper drops that header, or moves
+/// it to the end, for a body that it knows to be empty.
+struct Stated(u64);
+
+impl Body for Stated {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        Poll::Ready(None)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0)
+    }
+}
+
+enum Phase {
+    Streaming,
+    /// A frame (or, without one, the end of the stream) waits for the journal.
+    Holding {
+        ack: Pin<Box<Ack>>,
+        frame: Option<Frame<Bytes>>,
+        ends: bool,
+    },
+    /// The upstream broke off. The client's connection is told at the next poll, after what is buffered
+    /// had its chance to leave.
+    Breaking(BoxError),
+    Ended,
+}
+
+struct Download {
+    call: Call,
+    inner: Incoming,
+    progress: Arc<Progress>,
+    phase: Phase,
+    /// What is still to come, where the framing tells.
+    remaining: Option<u64>,
+    /// Looks for the dialect's own end in an event stream.
+    done: Option<DoneMark>,
+    idle_timeout: Duration,
+    waiting_since: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Download {
+    fn new(call: Call, headers: &HeaderMap, inner: Incoming, progress: Arc<Progress>) -> Self {
+        Self {
+            remaining: inner.size_hint().exact(),
+            done: is_event_stream(headers).then(DoneMark::default),
+            idle_timeout: call.state().shared.config.idle_timeout,
+            phase: Phase::Streaming,
+            waiting_since: None,
+            alarm: None,
+            call,
+            inner,
+            progress,
+        }
+    }
+
+    /// Takes a frame's copy; returns the frame if it may leave at once.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let (ends, holds) = match frame.data_ref() {
+            Some(data) => {
+                self.call.received(data);
+                if let Some(remaining) = &mut self.remaining {
+                    *remaining = remaining.saturating_sub(data.len() as u64);
+                }
+                let ends = self.remaining == Some(0);
+                // Many clients read no further than the dialect's end, so it counts as the last byte.
+                (ends, ends || self.done.as_mut().is_some_and(|done| done.push(data)))
+            }
+            // Trailers are the last of a stream.
+            None => (true, true),
+        };
+        if holds { self.hold(Some(frame), ends) } else { Some(frame) }
+    }
+
+    /// Ends the call and holds the frame until the journal has that.
+    fn hold(&mut self, frame: Option<Frame<Bytes>>, ends: bool) -> Option<Frame<Bytes>> {
+        match self.call.end(Outcome::Completed, None) {
+            Some(ack) => {
+                self.phase = Phase::Holding { ack: Box::pin(ack), frame, ends };
+                None
+            }
+            // It had ended before: behind `[DONE]`, or cut.
+            None => {
+                if ends {
+                    self.phase = Phase::Ended;
+                }
+                frame
+            }
+        }
+    }
+
+    fn break_off(&mut self, blame: &Blame, error: BoxError) {
+        drop(self.call.end(blame.outcome(), Some(blame.failure())));
+        self.phase = Phase::Breaking(error);
+    }
+
+    /// Ready when the upstream has been silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.idle_timeout.is_zero() {
+            return Poll::Pending;
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let deadline = since + self.idle_timeout;
+        // One alarm for the whole stream: it rings too early and is then set on, never per frame.
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(deadline.into());
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.phase {
+                Phase::Streaming => match Pin::new(&mut this.inner).poll_frame(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        this.waiting_since = None;
+                        if let Some(frame) = this.pass(frame) {
+                            return Poll::Ready(Some(Ok(frame)));
+                        }
+                    }
+                    Poll::Ready(None) => {
+                        // A stream without a stated length ends here, and its end is its last byte.
+                        this.hold(None, true);
+                    }
+                    Poll::Ready(Some(Err(error))) => {
+                        let blame = this.progress.blame().unwrap_or_else(|| Blame::of_download(&error));
+                        this.break_off(&blame, error.into());
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => {
+                        ready!(this.poll_silence(cx));
+                        let silence = duration::print(this.idle_timeout);
+                        let message = format!("the upstream fell silent inside its response for {silence}");
+                        let blame = Blame::Upstream(Fault::timeout(message.clone()));
+                        this.break_off(&blame, message.into());
+                    }
+                },
+                Phase::Holding { ack, frame, ends } => {
+                    // Written, late or dropped: the client waits no longer.
+                    let _: crate::journal::Appended = ready!(ack.as_mut().poll(cx));
+                    let frame = frame.take();
+                    this.phase = if *ends { Phase::Ended } else { Phase::Streaming };
+                    if let Some(frame) = frame {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                Phase::Breaking(_) => {
+                    return match std::mem::replace(&mut this.phase, Phase::Ended) {
+                        Phase::Breaking(error) => Poll::Ready(Some(Err(error))),
+                        _ => Poll::Ready(None),
+                    };
+                }
+                Phase::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let plain = !headers.contains_key(header::CONTENT_ENCODING);
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let event_stream = b"text/event-stream";
+    plain && kind.get(..event_stream.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(event_stream))
+}
+
+/// Finds `data: [DONE]` and its blank line at the end of what has come, however the frames cut it.
+#[derive(Debug, Default)]
+struct DoneMark {
+    tail: Vec<u8>,
+}
+
+impl DoneMark {
+    /// The mark with its longest line ends, and the byte before it.
+    const WINDOW: usize = 20;
+
+    fn push(&mut self, data: &[u8]) -> bool {
+        let from = data.len().saturating_sub(Self::WINDOW);
+        self.tail.extend_from_slice(data.get(from..).unwrap_or_default());
+        let excess = self.tail.len().saturating_sub(Self::WINDOW);
+        self.tail.drain(..excess);
+        let tail = &self.tail[..];
+        let line = [&b"\r\n\r\n"[..], b"\n\n", b"\r\r"].iter().find_map(|blank| tail.strip_suffix(*blank));
+        let before = line.and_then(|line| {
+            line.strip_suffix(b"data: [DONE]").or_else(|| line.strip_suffix(b"data:[DONE]"))
+        });
+        before.is_some_and(|before| matches!(before.last(), None | Some(b'\n' | b'\r')))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_mark_is_found_however_frames_cut_it(
+            cuts in proptest::collection::vec(0usize..60, 0..6),
+            end in prop_oneof![Just("\n\n"), Just("\r\n\r\n"), Just("\r\r")],
+            space in prop_oneof![Just(" "), Just("")],
+        ) {
+            let text = format!("data: {{\"x\":1}}\n\ndata:{space}[DONE]{end}");
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.push(text.len());
+            cuts.sort_unstable();
+            let mut mark = DoneMark::default();
+            let mut from = 0;
+            let mut found = Vec::new();
+            for cut in cuts {
+                found.push(mark.push(&text.as_bytes()[from..cut]));
+                from = cut;
+            }
+            prop_assert_eq!(found.last(), Some(&true));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_the_mark() {
+        for text in [
+            "data: [DONE]\n",
+            "data: [DONE]",
+            "data: {\"a\":\"data: [DONE]\"}\n\n",
+            "xdata: [DONE]\n\n",
+            "\n\n",
+            "",
+        ] {
+            assert!(!DoneMark::default().push(text.as_bytes()), "{text:?}");
+        }
+        assert!(DoneMark::default().push(b"data: [DONE]\n\n"));
+    }
+}

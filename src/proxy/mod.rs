@@ -1,0 +1,195 @@
+//! The data path (layer 4): takes a client's call, hands it to its upstream untouched, and gives a copy of
+//! what crosses to the recorder. It decodes nothing, buffers nothing, and knows no store and no price.
+//!
+//! The files in the order in which a call meets them:
+//! 1. `serve`    accepts connections, tells proxy paths from the management faces', drains at the end;
+//! 2. `guard`    refuses what a web page of another site sends;
+//! 3. `route`    path → scopes, upstream, target;
+//! 4. `call`     the call's one beginning and one end, whatever happens between;
+//! 5. `upload`   the request body on its way up, and its copy;
+//! 6. `headers`  what a hop may not pass on;
+//! 7. `forward`  the request goes up, the response's head comes back;
+//! 8. `download` the response body on its way down, its copy, and the hold on its last byte;
+//! 9. `tunnel`   what follows a 101;
+//! 10. `blame`   who is at fault when it fails, and `respond`, answers of our own in the shape that
+//!     OpenAI's clients read.
+//!
+//! Interim responses (1xx) of an upstream are not passed on: hyper's server has no way to send them.
+
+mod blame;
+mod call;
+mod counters;
+mod download;
+mod forward;
+pub mod guard;
+mod headers;
+mod respond;
+pub mod route;
+mod serve;
+mod tunnel;
+mod upload;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use self::{blame::Blame, call::Call, respond::Refusal, upload::Upload};
+pub use self::{
+    counters::{Count, Counters},
+    guard::Guard,
+    serve::{Face, serve},
+};
+use crate::{
+    capture::recorder::{Recorder, now},
+    model::{Error, duration},
+    upstream::{self, Client, Upstreams},
+};
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of every response that leaves: an upstream's, a face's or our own.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Time-outs and limits of the data path. There is no limit on a whole call: models think for minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// From the last byte of the request that went up to the response's head. Zero: no limit.
+    #[serde(with = "duration")]
+    pub response_timeout: Duration,
+    /// Between two pieces of a response. Zero: no limit.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// How long running calls may go on after the signal to stop.
+    #[serde(with = "duration")]
+    pub drain_timeout: Duration,
+    /// For a client to send a request's head; also how long a kept connection may lie idle.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    pub max_header_bytes: usize,
+    pub max_headers: usize,
+    /// Connections to upstreams.
+    pub client: upstream::client::Config,
+    pub guard: guard::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            response_timeout: Duration::from_secs(900),
+            idle_timeout: Duration::from_secs(900),
+            drain_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(75),
+            max_header_bytes: 256 << 10,
+            max_headers: 256,
+            client: upstream::client::Config::default(),
+            guard: guard::Config::default(),
+        }
+    }
+}
+
+/// Asked before a call is taken: true when it must be refused because it could not be recorded.
+type Refuses = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What the data path needs to run. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    upstreams: Upstreams,
+    client: Client<Upload>,
+    recorder: Recorder,
+    guard: Guard,
+    counters: Counters,
+    live: call::Live,
+    cut: watch::Sender<bool>,
+    refuses: Option<Refuses>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    pub fn new(config: Config, upstreams: Upstreams, recorder: Recorder) -> Result<Self, Error> {
+        Self::build(config, upstreams, recorder, None)
+    }
+
+    /// Like `new`; calls are refused with 503 while `refuses` says so.
+    pub fn refusing(
+        config: Config,
+        upstreams: Upstreams,
+        recorder: Recorder,
+        refuses: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::build(config, upstreams, recorder, Some(Arc::new(refuses)))
+    }
+
+    fn build(
+        config: Config,
+        upstreams: Upstreams,
+        recorder: Recorder,
+        refuses: Option<Refuses>,
+    ) -> Result<Self, Error> {
+        let shared = Shared {
+            client: upstream::client::client(&config.client, &upstreams)?,
+            guard: Guard::new(&config.guard),
+            counters: Counters::default(),
+            live: call::Live::default(),
+            cut: watch::Sender::new(false),
+            config,
+            upstreams,
+            recorder,
+            refuses,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+}
+
+/// One call, from its head to the response that goes down.
+async fn handle(state: &State, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Body> {
+    let shared = &*state.shared;
+    let at = now();
+    let client = tunnel::wanted(&mut request);
+    let (head, body) = request.into_parts();
+    if shared.refuses.as_ref().is_some_and(|refuses| refuses()) {
+        shared.counters.refused.up();
+        return respond::refuse(&Refusal::recording_unavailable(), &head.headers, body);
+    }
+    let routed = route::route(&shared.upstreams, &head.uri);
+    let call = Call::open(state, at, &head, routed.as_ref().map_err(AsRef::as_ref), peer);
+    let route = match routed {
+        Ok(route) => route,
+        Err(lost) => return respond::lost(call, *lost, &head.headers, body).await,
+    };
+    let version = head.version;
+    let (upload, progress) = Upload::new(body, call.recording(), &head.headers);
+    let sending = match forward::request(head, upload, &route, client.is_some()) {
+        Ok(request) => forward::send(shared, request, &route, &progress).await,
+        Err(blame) => Err(blame),
+    };
+    let response = match sending {
+        Ok(response) => response,
+        Err(blame) => return respond::failed(call, blame).await,
+    };
+    call.answered(&response);
+    match (response.status(), client) {
+        (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => tunnel::join(call, client, response),
+        (StatusCode::SWITCHING_PROTOCOLS, None) => respond::failed(call, Blame::unasked_switch()).await,
+        _ => download::relay(call, response, version, progress).await,
+    }
+}

@@ -1,0 +1,117 @@
+//! Answers of tapline's own, in the shape that OpenAI's clients read, and marked as ours by a header. They
+//! are not recorded as a response: the call's failure says all that they say.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+
+use super::{Body, BoxError, blame::Blame, call::Call, route::Lost, upload};
+use crate::model::{
+    ErrorCode,
+    record::{Failure, Outcome, Source},
+};
+
+/// Tells a client that the answer is ours and not its upstream's.
+const ERROR: HeaderName = HeaderName::from_static("x-tapline-error");
+
+/// A request that goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn recording_unavailable() -> Self {
+        let message = "the call could not be recorded and calls that cannot are refused; see /readyz";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "recording_unavailable", message)
+    }
+
+    pub(super) fn connect() -> Self {
+        let message = "expected a request for a path, found CONNECT; tapline is no forward proxy: set \
+                       OPENAI_BASE_URL instead of a proxy variable";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "connect_not_supported", message)
+    }
+
+    pub(super) fn foreign_origin(origin: &str) -> Self {
+        let message = format!(
+            "expected a page of this machine, found origin {:?}; add it to allowed_origins to let it call",
+            short(origin)
+        );
+        Self::new(StatusCode::FORBIDDEN, "foreign_origin", message)
+    }
+
+    pub(super) fn foreign_host(host: &str) -> Self {
+        let message = format!(
+            "expected a loopback name, an address or a configured name as host, found {:?}; add it to \
+             allowed_hosts if tapline is reached by it",
+            short(host)
+        );
+        Self::new(StatusCode::FORBIDDEN, "foreign_host", message)
+    }
+
+    pub(super) fn ambiguous(name: &HeaderName) -> Self {
+        let message = format!("expected one readable header {name}, found more or other bytes");
+        Self::new(StatusCode::BAD_REQUEST, "ambiguous_header", message)
+    }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+/// Refuses before there is a call.
+pub(super) fn refuse(refusal: &Refusal, headers: &HeaderMap, body: Incoming) -> Response<Body> {
+    read_away(headers, body);
+    error(refusal.status, refusal.code, &refusal.message)
+}
+
+/// Answers a call whose path leads nowhere.
+pub(super) async fn lost(call: Call, lost: Lost, headers: &HeaderMap, body: Incoming) -> Response<Body> {
+    let (status, code) = match lost.error.code {
+        ErrorCode::NotFound => (StatusCode::NOT_FOUND, "unknown_upstream"),
+        _ => (StatusCode::BAD_REQUEST, "bad_scope"),
+    };
+    read_away(headers, body);
+    let message = lost.error.message;
+    let failure = Failure { source: Source::Client, code: code.to_owned(), message: message.clone() };
+    call.end_settled(Outcome::ClientError, Some(failure)).await;
+    error(status, code, &message)
+}
+
+/// Answers a call that failed before its response began.
+pub(super) async fn failed(call: Call, blame: Blame) -> Response<Body> {
+    let failure = blame.failure();
+    let message = failure.message.clone();
+    call.end_settled(blame.outcome(), Some(failure)).await;
+    let (status, code) = blame.answer();
+    error(status, &code, &message)
+}
+
+/// A client that writes all before it reads gets its answer only if the rest is taken off its hands.
+fn read_away(headers: &HeaderMap, body: Incoming) {
+    if upload::may_linger(headers) {
+        upload::linger(body);
+    }
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = serde_json::json!({
+        "error": {"message": message, "type": "tapline_error", "param": null, "code": code}
+    });
+    let body = Full::new(Bytes::from(body.to_string())).map_err(BoxError::from).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(code) = HeaderValue::from_str(code) {
+        headers.insert(ERROR, code);
+    }
+    response
+}

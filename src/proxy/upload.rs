@@ -1,0 +1,147 @@
+//! The request body on its way up: each frame goes on as it came, and a copy of it to the recording.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::blame::Blame;
+use crate::capture::recorder::Recording;
+
+/// What is read, and for how long, of a body that no upstream takes any more. A client that writes its
+/// whole request before it reads would otherwise see a reset instead of the answer.
+const LINGER_BYTES: u64 = 64 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(30);
+
+/// How an upload fares, seen from the response's side.
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    /// Milliseconds from `began` to the last frame.
+    last: AtomicU64,
+    blame: OnceLock<Blame>,
+}
+
+impl Progress {
+    fn touch(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+
+    /// How long ago the last frame went up.
+    pub(super) fn quiet_for(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+
+    /// Why the client's body broke, if it did: then nothing that follows is the upstream's fault.
+    pub(super) fn blame(&self) -> Option<Blame> {
+        self.blame.get().cloned()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// Until its end or its failure.
+    inner: Option<Incoming>,
+    recording: Recording,
+    progress: Arc<Progress>,
+    lingers: bool,
+}
+
+impl Upload {
+    pub(super) fn new(body: Incoming, recording: &Recording, headers: &HeaderMap) -> (Self, Arc<Progress>) {
+        let progress =
+            Arc::new(Progress { began: Instant::now(), last: AtomicU64::new(0), blame: OnceLock::new() });
+        let upload = Self {
+            inner: Some(body),
+            recording: recording.clone(),
+            progress: Arc::clone(&progress),
+            lingers: may_linger(headers),
+        };
+        (upload, progress)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(inner) = self.inner.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = std::task::ready!(Pin::new(inner).poll_frame(cx));
+        self.progress.touch();
+        match &polled {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref()
+                    && !self.recording.is_closed()
+                {
+                    self.recording.sent(data);
+                }
+            }
+            Some(Err(error)) => {
+                // Only the first word counts; a second error of the same body says nothing new.
+                self.progress.blame.get_or_init(|| Blame::of_upload(error));
+                self.inner = None;
+            }
+            None => self.inner = None,
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(body) = self.inner.take()
+            && self.lingers
+        {
+            linger(body);
+        }
+    }
+}
+
+/// A client that waits for `100 Continue` has sent nothing, and reading would make hyper ask for it.
+pub(super) fn may_linger(headers: &HeaderMap) -> bool {
+    !headers.contains_key(header::EXPECT)
+}
+
+/// Reads a body away in the background, within bounds.
+pub(super) fn linger(mut body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(tokio::time::timeout(LINGER_TIME, async move {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if read > LINGER_BYTES {
+                return;
+            }
+        }
+    }));
+}

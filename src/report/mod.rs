@@ -1,0 +1,16 @@
+//! From calls to rows that a person or a program reads (layer 3): one flat shape per noun, and its
+//! renderings as text, CSV, JSON lines and Markdown. Knows no HTTP, no SQL and no clock; it decides no figure,
+//! it only says each one together with where it comes from.
+
+pub mod call;
+pub mod cost;
+pub mod csv;
+pub mod figures;
+pub mod run;
+pub mod table;
+pub mod text;
+
+pub use call::CallRow;
+pub use cost::{CostLine, CostReport, Totals};
+pub use run::{ExperimentRow, RunRow};
+pub use table::{Cell, Column, Table, Tone};

@@ -1,0 +1,270 @@
+//! The store: all SQL of the house. Everything above speaks model types.
+//!
+//! SQLite in one file, write-ahead logged: one thread writes, a few connections read beside it. The store is
+//! a projection of the journal, so applying a call twice changes nothing, and being locked, full or broken
+//! is an error to try again after, never a loss. Knows no HTTP, no wire format and no price.
+
+mod bodies;
+mod calls;
+mod contents;
+mod cursors;
+mod migrate;
+mod open;
+mod readers;
+mod rollups;
+mod runs;
+mod search;
+mod settle;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use tokio::sync::broadcast;
+
+pub use self::stats::StoreStats;
+use self::{readers::Readers, writer::Writer};
+use crate::model::{
+    CallId, Error,
+    call::{Call, Settled},
+    content::StoredBody,
+    filter::{CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary},
+};
+
+/// The database's name in the store's directory.
+pub const FILE: &str = "tapline.db";
+
+/// Commits that a slow subscriber may fall behind before it is told that it missed some.
+const COMMITS_KEPT: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Queries that run at the same time.
+    pub readers: usize,
+    /// How long to wait for another process's lock, in milliseconds.
+    pub busy_timeout_ms: u64,
+    /// zstd's level for stored content: 1 (fast) to 22 (small).
+    pub compression_level: i32,
+}
+
+impl Config {
+    fn check(&self) -> Result<(), Error> {
+        if self.readers == 0 {
+            return Err(Error::invalid("expected `readers` of the store of at least 1, found 0"));
+        }
+        if !(1..=22).contains(&self.compression_level) {
+            return Err(Error::invalid(format!(
+                "expected `compression_level` of the store from 1 to 22, found {}",
+                self.compression_level
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { readers: 3, busy_timeout_ms: 5_000, compression_level: 3 }
+    }
+}
+
+/// A handle to the store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    readers: Readers,
+    /// `None` when opened for reading only.
+    writer: Option<Writer>,
+    committed: broadcast::Sender<i64>,
+    file: Arc<Path>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("file", &self.file)
+            .field("read_only", &self.writer.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which body of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Request,
+    Response,
+}
+
+/// A stored call with its place in the order of storing, for consumers with a cursor (export, tail).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequenced {
+    /// Grows by storing, never reused.
+    pub sequence: i64,
+    pub call: Call,
+}
+
+impl Store {
+    /// Opens `directory/tapline.db`, migrating it forward; refuses a newer schema.
+    pub fn open(config: &Config, directory: &Path) -> Result<Self, Error> {
+        config.check()?;
+        std::fs::create_dir_all(directory).map_err(|error| {
+            Error::internal(format!(
+                "expected a directory for the store at {}, found: {error}",
+                directory.display()
+            ))
+        })?;
+        let file = directory.join(FILE);
+        let mut connection = open::writing(config, &file)?;
+        migrate::forward(&mut connection).map_err(|error| at(&file, error))?;
+        let (committed, _) = broadcast::channel(COMMITS_KEPT);
+        let writer = Writer::start(config.clone(), file.clone(), connection, committed.clone())?;
+        Ok(Self {
+            readers: Readers::new(config.clone(), file.clone()),
+            writer: Some(writer),
+            committed,
+            file: file.into(),
+        })
+    }
+
+    /// Opens for reading only: no migration, no writer. For a command line beside a running server.
+    pub fn open_read_only(config: &Config, directory: &Path) -> Result<Self, Error> {
+        config.check()?;
+        let file = directory.join(FILE);
+        if !file.exists() {
+            return Err(Error::not_found(format!(
+                "expected a store at {}, found none: name the directory of a tapline that has recorded calls",
+                file.display()
+            )));
+        }
+        let connection = open::reading(config, &file)?;
+        migrate::check(&connection).map_err(|error| at(&file, error))?;
+        let (committed, _) = broadcast::channel(COMMITS_KEPT);
+        Ok(Self {
+            readers: Readers::new(config.clone(), file.clone()),
+            writer: None,
+            committed,
+            file: file.into(),
+        })
+    }
+
+    /// Writes settled calls with their placement, contents and rollups in one transaction. A call that
+    /// is there already is left as it is. Returns the calls as written, experiment and run ids filled.
+    pub async fn settle(&self, calls: Vec<Settled>) -> Result<Vec<Call>, Error> {
+        if calls.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer()?.write(move |write| settle::settle(write, calls)).await
+    }
+
+    /// Newest first. A page of 0 has a default length; an experiment or run that does not exist has no calls.
+    pub async fn calls(&self, filter: CallFilter, page: PageRequest) -> Result<Page<Call>, Error> {
+        self.readers.read(move |connection| search::page(connection, &filter, &page)).await
+    }
+
+    /// By call id, or by span id (16 hex), or by a unique prefix of the call id of at least 6 digits.
+    pub async fn call(&self, id: &str) -> Result<Call, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |connection| calls::find(connection, &id)).await
+    }
+
+    /// The exact bytes that were recorded (invariant 8).
+    pub async fn body(&self, call: CallId, side: Side) -> Result<StoredBody, Error> {
+        self.readers.read(move |connection| bodies::read(connection, call, side)).await
+    }
+
+    /// Calls stored after `sequence`, in that order.
+    pub async fn stored_after(&self, sequence: i64, limit: usize) -> Result<Vec<Sequenced>, Error> {
+        self.readers.read(move |connection| cursors::stored_after(connection, sequence, limit)).await
+    }
+
+    /// The newest call's place in the order of storing; 0 when nothing was ever stored.
+    pub async fn last_sequence(&self) -> Result<i64, Error> {
+        self.readers.read(cursors::last).await
+    }
+
+    /// A consumer's own place, kept in the store; 0 at first.
+    pub async fn cursor(&self, consumer: &str) -> Result<i64, Error> {
+        let consumer = consumer.to_owned();
+        self.readers.read(move |connection| cursors::get(connection, &consumer)).await
+    }
+
+    pub async fn set_cursor(&self, consumer: &str, sequence: i64) -> Result<(), Error> {
+        let consumer = consumer.to_owned();
+        self.writer()?.write(move |write| cursors::set(write.connection, &consumer, sequence)).await
+    }
+
+    /// Newest first, by start. `experiment` is an id or a name.
+    pub async fn runs(&self, experiment: Option<String>, limit: usize) -> Result<Vec<RunSummary>, Error> {
+        self.readers.read(move |connection| runs::list(connection, experiment.as_deref(), limit)).await
+    }
+
+    /// By id, or by name when exactly one run has it.
+    pub async fn run(&self, id: &str) -> Result<RunSummary, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |connection| runs::run(connection, &id)).await
+    }
+
+    /// All, in the order of their making.
+    pub async fn experiments(&self) -> Result<Vec<ExperimentSummary>, Error> {
+        self.readers.read(runs::experiments).await
+    }
+
+    /// By id or by name.
+    pub async fn experiment(&self, id: &str) -> Result<ExperimentSummary, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |connection| runs::experiment(connection, &id)).await
+    }
+
+    /// Sums of the rollups: largest cost first, or by time where the first dimension is one. Runs and
+    /// experiments are told apart by id, so two of one name are two rows with the same key.
+    pub async fn costs(&self, query: CostQuery) -> Result<Vec<CostRow>, Error> {
+        self.readers.read(move |connection| rollups::costs(connection, &query)).await
+    }
+
+    pub async fn stats(&self) -> Result<StoreStats, Error> {
+        let file = Arc::clone(&self.file);
+        self.readers.read(move |connection| stats::stats(connection, &file)).await
+    }
+
+    /// Makes what is committed outlive a power loss. A commit alone outlives the process, not the machine, so
+    /// whoever keeps calls safe elsewhere (the journal, where its policy is to sync) lets go of them after this.
+    pub async fn sync(&self) -> Result<(), Error> {
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || open::sync_log(&file))
+            .await
+            .map_err(|error| Error::internal(format!("expected the store to sync, found: {error}")))?
+    }
+
+    /// Told the newest sequence after each commit that stored calls.
+    pub fn subscribe(&self) -> broadcast::Receiver<i64> {
+        self.committed.subscribe()
+    }
+
+    /// A cheap write-ability check for readiness: takes the write lock and gives it back.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.writer()?.write(|_| Ok(())).await
+    }
+
+    /// Writes what is queued, checkpoints and stops the writer thread. Writing after this is refused.
+    pub async fn close(&self) {
+        self.readers.rest();
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+    }
+
+    fn writer(&self) -> Result<&Writer, Error> {
+        self.writer.as_ref().ok_or_else(|| {
+            Error::conflict(format!(
+                "expected a store to write to, found {} open for reading only",
+                self.file.display()
+            ))
+        })
+    }
+}
+
+fn at(file: &Path, error: Error) -> Error {
+    Error::new(error.code, format!("{}: {}", file.display(), error.message))
+}

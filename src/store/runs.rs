@@ -1,0 +1,248 @@
+//! Experiments and runs: from names to ids, making what a call names for the first time, and their lists.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::rollups;
+use crate::model::{
+    Error, RunId, UnixNanos,
+    filter::{ExperimentSummary, RunSummary},
+    id::ExperimentId,
+    run::{Experiment, Run, RunStatus},
+};
+
+const EXPERIMENT_ID: &str =
+    "SELECT id FROM experiments WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1";
+
+/// The experiment with this id, else the one with this name.
+pub(super) fn experiment_id(connection: &Connection, text: &str) -> Result<Option<ExperimentId>, Error> {
+    Ok(connection.prepare_cached(EXPERIMENT_ID)?.query_row([text], |row| row.get(0)).optional()?)
+}
+
+const NEXT_NUMBER: &str = "SELECT coalesce(max(CAST(id AS INTEGER)), 0) + 1 FROM experiments";
+const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM experiments WHERE name = ?1)";
+const CREATE_EXPERIMENT: &str =
+    "INSERT INTO experiments (id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)";
+
+/// A new experiment, numbered on. A number that is some experiment's name is skipped: since ids are looked
+/// up before names, it would take over that experiment's calls.
+pub(super) fn create_experiment(
+    connection: &Connection,
+    name: &str,
+    at: UnixNanos,
+) -> Result<ExperimentId, Error> {
+    let mut number: i64 = connection.prepare_cached(NEXT_NUMBER)?.query_row([], |row| row.get(0))?;
+    let id = loop {
+        let id = number.to_string();
+        let taken: bool = connection.prepare_cached(NAME_TAKEN)?.query_row([&id], |row| row.get(0))?;
+        if !taken && id != name {
+            break id;
+        }
+        number += 1;
+    };
+    connection.prepare_cached(CREATE_EXPERIMENT)?.execute(params![id, name, at.0])?;
+    Ok(id)
+}
+
+const RUN_EXPERIMENT: &str = "SELECT experiment_id FROM runs WHERE id = ?1";
+
+/// The experiment of the run with this id, if there is such a run.
+pub(super) fn experiment_of_run(connection: &Connection, id: &str) -> Result<Option<ExperimentId>, Error> {
+    Ok(connection.prepare_cached(RUN_EXPERIMENT)?.query_row([id], |row| row.get(0)).optional()?)
+}
+
+const RUNS_NAMED: &str = "SELECT id FROM runs WHERE name = ?1";
+
+/// The run with this id, else all runs with this name.
+pub(super) fn run_ids(connection: &Connection, text: &str) -> Result<Vec<RunId>, Error> {
+    if experiment_of_run(connection, text)?.is_some() {
+        return Ok(vec![text.to_owned()]);
+    }
+    let mut statement = connection.prepare_cached(RUNS_NAMED)?;
+    Ok(statement.query_map([text], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+const RUN_IN: &str = "
+    SELECT id FROM runs WHERE name = ?1 AND experiment_id = ?2
+    ORDER BY status = 'RUNNING' DESC, started_at DESC, id LIMIT 1";
+
+/// The run of this name in an experiment; of several the one that is running, then the newest.
+pub(super) fn run_in(connection: &Connection, experiment: &str, name: &str) -> Result<Option<RunId>, Error> {
+    Ok(connection.prepare_cached(RUN_IN)?.query_row([name, experiment], |row| row.get(0)).optional()?)
+}
+
+const CREATE_RUN: &str = "
+    INSERT INTO runs (id, experiment_id, name, status, started_at, implicit)
+    VALUES (?1, ?2, ?3, 'RUNNING', ?4, 1) ON CONFLICT DO NOTHING";
+
+/// A run that a call names for the first time. Its id follows from the experiment and the name, so that it
+/// is the same wherever the calls are recorded again.
+pub(super) fn create_run(
+    connection: &Connection,
+    experiment: &str,
+    name: &str,
+    at: UnixNanos,
+) -> Result<RunId, Error> {
+    // The id is only taken when its run was given another name since; then the next one is free.
+    for attempt in 0..u32::MAX {
+        let id = implicit_run_id(experiment, name, attempt);
+        if connection.prepare_cached(CREATE_RUN)?.execute(params![id, experiment, name, at.0])? == 1 {
+            return Ok(id);
+        }
+    }
+    Err(Error::internal("expected a free run id, found none"))
+}
+
+/// 32 hex digits of a hash; NULs keep experiment `1`, run `2x` apart from experiment `12`, run `x`.
+fn implicit_run_id(experiment: &str, name: &str, attempt: u32) -> RunId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"tapline run\0").update(experiment.as_bytes()).update(b"\0").update(name.as_bytes());
+    if attempt > 0 {
+        hasher.update(b"\0").update(&attempt.to_le_bytes());
+    }
+    hasher.finalize().to_hex().chars().take(32).collect()
+}
+
+const TOUCH: &str = "
+    UPDATE runs SET
+        last_call_at = max(coalesce(last_call_at, ?3), ?3),
+        started_at = CASE implicit WHEN 1 THEN min(started_at, ?2) ELSE started_at END
+    WHERE id = ?1 AND status = 'RUNNING'";
+
+/// Notes that a running run had a call. Calls are stored as they end, so an earlier start may come later.
+pub(super) fn touch(
+    connection: &Connection,
+    id: &str,
+    started_at: UnixNanos,
+    ended_at: UnixNanos,
+) -> Result<(), Error> {
+    connection.prepare_cached(TOUCH)?.execute(params![id, started_at.0, ended_at.0])?;
+    Ok(())
+}
+
+macro_rules! run_columns {
+    () => {
+        "SELECT r.id, r.experiment_id, r.name, r.status, r.started_at, r.ended_at, e.name
+         FROM runs AS r JOIN experiments AS e ON e.id = r.experiment_id "
+    };
+}
+
+const RUNS: &str = concat!(run_columns!(), "ORDER BY r.started_at DESC, r.id DESC LIMIT ?1");
+const RUNS_OF: &str =
+    concat!(run_columns!(), "WHERE r.experiment_id = ?2 ORDER BY r.started_at DESC, r.id DESC LIMIT ?1");
+
+/// Newest first. An experiment that does not exist has no runs.
+pub(super) fn list(
+    connection: &Connection,
+    experiment: Option<&str>,
+    limit: usize,
+) -> Result<Vec<RunSummary>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = match experiment {
+        None => rows(connection, RUNS, params![limit])?,
+        Some(text) => match experiment_id(connection, text)? {
+            Some(id) => rows(connection, RUNS_OF, params![limit, id])?,
+            None => Vec::new(),
+        },
+    };
+    found.into_iter().map(|run| summary(connection, run)).collect()
+}
+
+const RUN: &str = concat!(run_columns!(), "WHERE r.id = ?1");
+const RUN_NAMED: &str = concat!(run_columns!(), "WHERE r.name = ?1 LIMIT 2");
+
+/// By id, or by name when exactly one run has it.
+pub(super) fn run(connection: &Connection, text: &str) -> Result<RunSummary, Error> {
+    let mut found = rows(connection, RUN, [text])?;
+    if found.is_empty() {
+        found = rows(connection, RUN_NAMED, [text])?;
+    }
+    if found.len() > 1 {
+        let all = run_ids(connection, text)?.len();
+        return Err(Error::conflict(format!(
+            "expected {text:?} to name one run, found {all} of that name: give the run's id"
+        )));
+    }
+    match found.pop() {
+        Some(run) => summary(connection, run),
+        None => Err(Error::not_found(format!("expected a run with the id or name {text:?}, found none"))),
+    }
+}
+
+fn rows(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<(Run, String)>, Error> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let status: String = row.get(3)?;
+        let run = Run {
+            id: row.get(0)?,
+            experiment_id: row.get(1)?,
+            name: row.get(2)?,
+            status: RunStatus::parse(&status)
+                .ok_or_else(|| Error::internal(format!("expected a run's status, found {status:?}")))?,
+            started_at: UnixNanos(row.get(4)?),
+            ended_at: row.get::<_, Option<i64>>(5)?.map(UnixNanos),
+            tags: Default::default(),
+        };
+        runs.push((run, row.get(6)?));
+    }
+    Ok(runs)
+}
+
+const RUN_TAGS: &str = "SELECT key, value FROM run_tags WHERE run_id = ?1";
+
+fn summary(connection: &Connection, (mut run, experiment): (Run, String)) -> Result<RunSummary, Error> {
+    run.tags = connection
+        .prepare_cached(RUN_TAGS)?
+        .query_map([&run.id], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let totals = rollups::of_run(connection, &run.id)?;
+    Ok(RunSummary { run, experiment, totals })
+}
+
+const EXPERIMENTS: &str = "
+    SELECT id, name, created_at, updated_at, (SELECT count(*) FROM runs WHERE experiment_id = experiments.id)
+    FROM experiments ORDER BY CAST(id AS INTEGER), id";
+const EXPERIMENT: &str = "
+    SELECT id, name, created_at, updated_at, (SELECT count(*) FROM runs WHERE experiment_id = experiments.id)
+    FROM experiments WHERE id = ?1";
+
+/// In the order of their making.
+pub(super) fn experiments(connection: &Connection) -> Result<Vec<ExperimentSummary>, Error> {
+    let mut statement = connection.prepare_cached(EXPERIMENTS)?;
+    let found: Vec<_> = statement.query_map([], experiment_row)?.collect::<Result<_, _>>()?;
+    found.into_iter().map(|row| experiment_summary(connection, row)).collect()
+}
+
+/// By id or by name.
+pub(super) fn experiment(connection: &Connection, text: &str) -> Result<ExperimentSummary, Error> {
+    let Some(id) = experiment_id(connection, text)? else {
+        return Err(Error::not_found(format!(
+            "expected an experiment with the id or name {text:?}, found none"
+        )));
+    };
+    let row = connection.prepare_cached(EXPERIMENT)?.query_row([id], experiment_row)?;
+    experiment_summary(connection, row)
+}
+
+fn experiment_row(row: &Row<'_>) -> rusqlite::Result<(Experiment, u64)> {
+    let experiment = Experiment {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        created_at: UnixNanos(row.get(2)?),
+        updated_at: UnixNanos(row.get(3)?),
+    };
+    Ok((experiment, row.get(4)?))
+}
+
+fn experiment_summary(
+    connection: &Connection,
+    (experiment, runs): (Experiment, u64),
+) -> Result<ExperimentSummary, Error> {
+    let totals = rollups::of_experiment(connection, &experiment.id)?;
+    Ok(ExperimentSummary { experiment, runs, totals })
+}

@@ -1,0 +1,74 @@
+//! One settled call into the store: placed, written, its bodies interned, its sums added; or left as it is
+//! when it is there already. Runs inside the writer's transaction and never begins or ends one.
+
+use super::{Side, bodies, calls, rollups, runs, writer::Write};
+use crate::model::{
+    Error,
+    call::{Call, Placement, Settled},
+    run::DEFAULT_EXPERIMENT_ID,
+};
+
+/// Writes each call and returns it as it is in the store.
+pub(super) fn settle(write: &mut Write<'_>, settled: Vec<Settled>) -> Result<Vec<Call>, Error> {
+    settled.into_iter().map(|settled| one(write, settled)).collect()
+}
+
+fn one(write: &mut Write<'_>, settled: Settled) -> Result<Call, Error> {
+    let Settled { mut call, placement, request, response, arrivals } = settled;
+    let connection = write.connection;
+    if let Some(sequence) = calls::sequence(connection, call.id)?
+        && let Some(stored) = calls::by_sequence(connection, sequence)?
+    {
+        return Ok(stored);
+    }
+    place(write, &mut call, &placement)?;
+    let sequence = calls::insert(connection, write.interned, &call)?;
+    bodies::insert(connection, write.interned, sequence, Side::Request, &request, &[])?;
+    bodies::insert(connection, write.interned, sequence, Side::Response, &response, &arrivals)?;
+    rollups::add(connection, &call)?;
+    if let Some(run) = &call.run_id {
+        runs::touch(connection, run, call.started_at, call.ended_at)?;
+    }
+    write.newest = Some(sequence);
+    Ok(call)
+}
+
+/// Fills the call's experiment and run, making what does not exist. A run that is named by its id decides
+/// the experiment too, whatever else the call says: that it was overruled is then noted.
+fn place(write: &mut Write<'_>, call: &mut Call, placement: &Placement) -> Result<(), Error> {
+    let connection = write.connection;
+    let asked = placement.experiment.as_deref().filter(|name| !name.is_empty());
+    let run = placement.run.as_deref().filter(|name| !name.is_empty());
+
+    if let Some(run) = run
+        && let Some(experiment) = runs::experiment_of_run(connection, run)?
+    {
+        if let Some(asked) = asked
+            && runs::experiment_id(connection, asked)?.as_ref() != Some(&experiment)
+        {
+            call.notes.push(format!(
+                "placement: run {run} belongs to experiment {experiment}, not to {asked:?} as asked"
+            ));
+        }
+        call.experiment_id = experiment;
+        call.run_id = Some(run.to_owned());
+        return Ok(());
+    }
+
+    let experiment = match asked {
+        None => DEFAULT_EXPERIMENT_ID.to_owned(),
+        Some(name) => match runs::experiment_id(connection, name)? {
+            Some(id) => id,
+            None => runs::create_experiment(connection, name, call.started_at)?,
+        },
+    };
+    call.run_id = match run {
+        None => None,
+        Some(name) => Some(match runs::run_in(connection, &experiment, name)? {
+            Some(id) => id,
+            None => runs::create_run(connection, &experiment, name, call.started_at)?,
+        }),
+    };
+    call.experiment_id = experiment;
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! The one thread that writes. Jobs that wait together share a transaction, each in a savepoint of its own,
+//! and are answered only after the commit. Nothing here stops for a failure: the jobs hear of it, what was
+//! remembered is forgotten, and a broken connection is opened anew.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    thread,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{Config, contents::Interned, migrate, open};
+use crate::model::{Error, ErrorCode};
+
+/// Jobs waiting; beyond this, callers wait to hand theirs in.
+const QUEUE: usize = 256;
+/// Jobs that share one commit.
+const GROUP: usize = 64;
+/// Contents and turns remembered, each; about 8 MiB together.
+const REMEMBERED: usize = 1 << 16;
+
+/// What a job works with, inside the open transaction.
+pub(super) struct Write<'w> {
+    pub(super) connection: &'w Connection,
+    pub(super) interned: &'w mut Interned,
+    /// The sequence of the newest call that the job stored.
+    pub(super) newest: Option<i64>,
+}
+
+/// A piece of work and whoever waits for it.
+trait Job: Send {
+    fn run(&mut self, write: &mut Write<'_>) -> Result<(), Error>;
+    /// Answers with the work's own result when it was committed, else with why it was not.
+    fn answer(self: Box<Self>, committed: Result<(), Error>);
+}
+
+struct Waiting<T, F> {
+    work: Option<F>,
+    done: Option<T>,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T, F> Job for Waiting<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Write<'_>) -> Result<T, Error> + Send,
+{
+    fn run(&mut self, write: &mut Write<'_>) -> Result<(), Error> {
+        if let Some(work) = self.work.take() {
+            self.done = Some(work(write)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Error>) {
+        let Self { done, answer, .. } = *self;
+        let result = committed.and_then(|()| {
+            done.ok_or_else(|| Error::internal("expected the store's work to be done, found none"))
+        });
+        // Whoever asked may be gone; what is written stays written.
+        drop(answer.send(result));
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writer thread; the thread ends when all of these are gone, or at `close`.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Writer {
+    /// Starts the thread on an open, migrated connection.
+    pub(super) fn start(
+        config: Config,
+        file: PathBuf,
+        connection: Connection,
+        committed: broadcast::Sender<i64>,
+    ) -> Result<Self, Error> {
+        let interned = Interned::new(config.compression_level, REMEMBERED)?;
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let thread = Thread { config, file, connection: Some(connection), interned, committed };
+        thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.work(jobs)).map_err(
+            |error| Error::internal(format!("expected to start the store's writer, found: {error}")),
+        )?;
+        Ok(Self { queue })
+    }
+
+    /// Runs `work` in a transaction and answers after its commit. An error undoes this work alone.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        let closed = || Error::conflict("expected an open store, found it closed");
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(Waiting { work: Some(work), done: None, answer });
+        self.queue.send(Message::Job(job)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// Writes what is queued, checkpoints and ends the thread. Later work is refused.
+    pub(super) async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.queue.send(Message::Close(answer)).await.is_ok() {
+            // An error means that the thread is gone, which is what was asked for.
+            drop(answered.await);
+        }
+    }
+}
+
+struct Thread {
+    config: Config,
+    file: PathBuf,
+    /// `None` after a failure, until it is opened again.
+    connection: Option<Connection>,
+    interned: Interned,
+    committed: broadcast::Sender<i64>,
+}
+
+impl Thread {
+    fn work(mut self, mut jobs: mpsc::Receiver<Message>) {
+        let mut closing = None;
+        while closing.is_none() {
+            let Some(first) = jobs.blocking_recv() else { break };
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next {
+                match message {
+                    Message::Job(job) => group.push(job),
+                    Message::Close(answer) => {
+                        closing = Some(answer);
+                        break;
+                    }
+                }
+                next = if group.len() < GROUP { jobs.try_recv().ok() } else { None };
+            }
+            if !group.is_empty() {
+                self.commit(group);
+            }
+        }
+        // Closed before the checkpoint, so that nobody waits for an answer that cannot come.
+        drop(jobs);
+        self.checkpoint();
+        if let Some(answer) = closing {
+            // Whoever asked may be gone; the store is closed all the same.
+            answer.send(()).unwrap_or_default();
+        }
+    }
+
+    /// Runs a group in one transaction and answers each of its jobs.
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let mut results = Vec::with_capacity(group.len());
+        match self.transact(&mut group, &mut results) {
+            Ok(newest) => {
+                // A job that failed for no fault of its own may have met a connection that fails from now on.
+                if results
+                    .iter()
+                    .any(|result| matches!(result, Err(error) if error.code == ErrorCode::Internal))
+                {
+                    self.connection = None;
+                }
+                for (job, result) in group.into_iter().zip(results) {
+                    job.answer(result);
+                }
+                if let Some(newest) = newest {
+                    // An error means that nobody listens.
+                    drop(self.committed.send(newest));
+                }
+            }
+            Err(error) => {
+                self.interned.forget();
+                // Being locked or full passes by itself; anything else may be the connection's own fault.
+                if error.code != ErrorCode::Busy || !self.rolled_back() {
+                    self.connection = None;
+                }
+                tracing::warn!(error = %error, jobs = group.len(), "the store could not commit");
+                for job in group {
+                    job.answer(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// One result per job, all committed; or the reason why nothing is.
+    fn transact(
+        &mut self,
+        group: &mut [Box<dyn Job>],
+        results: &mut Vec<Result<(), Error>>,
+    ) -> Result<Option<i64>, Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = open::writing(&self.config, &self.file)?;
+                migrate::forward(&mut connection)?;
+                connection
+            }
+        };
+        let connection = self.connection.insert(connection);
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut newest = None;
+        for job in group {
+            connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+            let mut write = Write { connection, interned: &mut self.interned, newest: None };
+            let run = catch_unwind(AssertUnwindSafe(|| job.run(&mut write))).unwrap_or_else(|_| {
+                Err(Error::internal("expected the store's work to end, found it panicked"))
+            });
+            match run {
+                Ok(()) => newest = write.newest.or(newest),
+                Err(error) => {
+                    self.interned.forget();
+                    // A full disk or a failing one ends the whole transaction, not the savepoint alone; and
+                    // what one job is refused for want of room or a lock, the others would be too.
+                    if connection.is_autocommit() || error.code == ErrorCode::Busy {
+                        return Err(error);
+                    }
+                    connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+                    results.push(Err(error));
+                    connection.prepare_cached("RELEASE job")?.execute([])?;
+                    continue;
+                }
+            }
+            connection.prepare_cached("RELEASE job")?.execute([])?;
+            results.push(Ok(()));
+        }
+        connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(newest)
+    }
+
+    /// Ends what is left of a failed transaction; true when the connection is at rest.
+    fn rolled_back(&self) -> bool {
+        let Some(connection) = &self.connection else { return true };
+        connection.is_autocommit()
+            || connection.execute_batch("ROLLBACK").is_ok() && connection.is_autocommit()
+    }
+
+    /// Moves the log into the database, so that a closed store is one file.
+    fn checkpoint(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        let checkpoint =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        if !matches!(checkpoint, Ok(0)) {
+            // Somebody reads; the log is kept and used at the next start.
+            tracing::debug!(?checkpoint, "the store's log could not be emptied");
+        }
+        if let Err((_, error)) = connection.close() {
+            tracing::warn!(%error, "the store did not close cleanly");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The response object of the Responses API: one choice that holds the whole output.
+
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    model::{
+        exchange::{Choice, Message, MessagePart, Response},
+        usage::Usage,
+    },
+    wire::{error, json, notes::Notes, parts},
+};
+
+use super::usage;
+
+/// A plain body, of a status that is no error.
+pub(in crate::wire) fn read(body: &str, status: Option<u16>, notes: &mut Notes) -> Response {
+    if let Err(fault) = json::fields(body, |_, _| {}) {
+        notes.add(format!("the response body is no JSON object of this dialect: {fault}"));
+        return object(body, status, notes);
+    }
+    Response { complete: true, ..object(body, status, notes) }
+}
+
+/// The object, of a body or of a lifecycle event; `complete` is left to the caller.
+pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Response {
+    let mut response = Response::default();
+    let (mut state, mut reason, mut searches) = (None, None, None);
+    let mut parts = Vec::new();
+    json::fields(body, |key, field| {
+        if json::is_null(field) {
+            return;
+        }
+        match key {
+            "id" => response.id = json::filled(Some(field)),
+            "model" => response.model = json::filled(Some(field)),
+            "service_tier" => response.service_tier = json::filled(Some(field)),
+            "status" => state = json::filled(Some(field)),
+            "incomplete_details" => reason = json::filled(json::pick(field.get(), ["reason"])[0]),
+            "usage" => response.usage = usage::read(field, notes),
+            "tool_usage" => searches = web_searches(field, notes),
+            "error" if json::is_truthy(field) => response.error = Some(error::from_value(field, status)),
+            "output" => {
+                parts.clear();
+                json::each_item(field, |item| item_part(item, notes, &mut parts));
+            }
+            _ => {}
+        }
+    })
+    .ok();
+    if searches.is_some() {
+        response.usage.get_or_insert_with(Usage::default).web_searches = searches;
+    }
+    let answered = matches!(state.as_deref(), Some("completed" | "incomplete"));
+    if answered || !parts.is_empty() {
+        response.choices.push(choice(parts, reason.or(state)));
+    }
+    response
+}
+
+pub(super) fn choice(parts: Vec<MessagePart>, finish_reason: Option<String>) -> Choice {
+    let message = Message { role: "assistant".to_owned(), name: None, parts };
+    Choice { message, finish_reason, ..Choice::default() }
+}
+
+fn web_searches(raw: &RawValue, notes: &mut Notes) -> Option<u64> {
+    let [search] = json::pick(raw.get(), ["web_search"]);
+    let [requests] = json::pick(search?.get(), ["num_requests"]);
+    let mut count = None;
+    usage::set(&mut count, "num_requests", requests?, notes);
+    count
+}
+
+/// The parts of one output (or resent input) item.
+pub(super) fn item_part(raw: &RawValue, notes: &mut Notes, parts: &mut Vec<MessagePart>) {
+    if !notes.spend(1) {
+        return;
+    }
+    let [kind, content, summary, call_id, id, name, arguments, input, result] = json::pick(
+        raw.get(),
+        ["type", "content", "summary", "call_id", "id", "name", "arguments", "input", "result"],
+    );
+    match kind.and_then(json::text).as_deref() {
+        Some("message") => {
+            if let Some(content) = content {
+                parts::content(content, notes, parts);
+            }
+        }
+        Some("reasoning") => {
+            for texts in [summary, content].into_iter().flatten() {
+                json::each_item(texts, |text| {
+                    let [text] = json::pick(text.get(), ["text"]);
+                    if let Some(content) = json::filled(text) {
+                        parts.push(MessagePart::Reasoning { content });
+                    }
+                });
+            }
+        }
+        Some("function_call" | "mcp_call") => parts.push(MessagePart::ToolCall {
+            id: json::filled(call_id.or(id)),
+            name: json::filled(name).unwrap_or_default(),
+            arguments: arguments.map_or(Value::Null, |raw| match json::text(raw) {
+                Some(text) => parts::arguments(&text, notes),
+                None => json::value(raw, notes),
+            }),
+        }),
+        Some("custom_tool_call") => parts.push(MessagePart::ToolCall {
+            id: json::filled(call_id.or(id)),
+            name: json::filled(name).unwrap_or_default(),
+            arguments: Value::String(input.map(json::shown).unwrap_or_default()),
+        }),
+        Some("image_generation_call") => parts.push(MessagePart::Blob {
+            modality: "image".to_owned(),
+            mime_type: None,
+            bytes: result.and_then(json::text).map_or(0, |data| parts::base64_length(&data)),
+        }),
+        // What a hosted tool did, a compaction, an item of a later version.
+        _ => parts.push(MessagePart::Other { value: parts::without_media(raw, notes) }),
+    }
+    // The output of a call that the server made itself.
+    if kind.is_some_and(|kind| kind.get() == "\"mcp_call\"")
+        && let [Some(output)] = json::pick(raw.get(), ["output"])
+    {
+        let response = parts::without_media(output, notes);
+        parts.push(MessagePart::ToolCallResponse { id: json::filled(call_id.or(id)), response });
+    }
+}

@@ -1,0 +1,9 @@
+//! The one integration binary: real sockets, real files, nothing mocked but the upstream, which a test
+//! plays byte by byte.
+
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test that panics has found something")]
+
+mod harness;
+mod proxy;
+mod tidy;
+mod whole;

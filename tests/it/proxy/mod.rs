@@ -1,0 +1,10 @@
+//! The data path, byte by byte.
+
+mod bodies;
+mod endings;
+mod faces;
+mod failures;
+mod heads;
+mod routing;
+mod shutdown;
+mod tunnels;
