@@ -1,6 +1,7 @@
 //! The composition root: opens what the settings name, in the order in which each needs the other, wires
 //! the parts together, serves, and takes them down in reverse. The only place that knows all of them.
 
+mod operations;
 mod settings;
 
 use std::{
@@ -20,7 +21,7 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    api::{self, operations::Health},
+    api,
     capture::{
         projector::{OnSettled, Projector},
         recorder::{Recorder, now},
@@ -59,6 +60,7 @@ pub struct App {
     projector: Projector,
     store: Store,
     exporter: Option<JoinHandle<()>>,
+    watch: JoinHandle<()>,
     /// Ends live tails, at the first signal.
     tails: watch::Sender<bool>,
     /// Ends the exporter, once everything is in the store.
@@ -110,8 +112,9 @@ impl App {
             }))
         });
         let draining = Arc::new(AtomicBool::new(false));
-        let health = health(&journal, &projector, &proxy, &draining);
-        scrape(&telemetry, &journal, &projector, &proxy);
+        let health = operations::health(&journal, &projector, &proxy, &draining);
+        operations::scrape(&telemetry, &journal, &projector, &proxy);
+        let watch = tokio::spawn(operations::watch(journal.clone(), projector.clone(), telemetry.clone()));
         let fresh: api::Fresh = {
             let projector = projector.clone();
             Arc::new(move || {
@@ -121,9 +124,9 @@ impl App {
                 })
             })
         };
-        let operations = api::operations::State { telemetry: telemetry.clone(), health };
+        let asked = api::operations::State { telemetry: telemetry.clone(), health };
         let faces = api::router(api::State::new(store.clone(), fresh, now).stopping(tails_stop))
-            .merge(api::operations::router(operations))
+            .merge(api::operations::router(asked))
             .merge(ui::router());
 
         let listener = TcpListener::bind(settings.listen)
@@ -140,6 +143,7 @@ impl App {
             projector,
             store,
             exporter,
+            watch,
             tails,
             export_stop,
             draining,
@@ -174,6 +178,7 @@ impl App {
             hurry
         };
         proxy::serve(self.listener, self.proxy, faces, shutdown).await;
+        self.watch.abort();
         self.journal.close();
         self.projector.finish(FINISH_LIMIT).await;
         if let Some(exporter) = self.exporter {
@@ -235,104 +240,4 @@ fn salt(directory: &Path) -> anyhow::Result<[u8; 32]> {
         }
         Err(error) => Err(error).with_context(|| format!("the salt {} cannot be read", file.display())),
     }
-}
-
-/// What is well and what is not, from memory.
-fn health(
-    journal: &Journal,
-    projector: &Projector,
-    proxy: &proxy::State,
-    draining: &Arc<AtomicBool>,
-) -> Arc<dyn Fn() -> Health + Send + Sync> {
-    let (journal, projector, proxy, draining) =
-        (journal.clone(), projector.clone(), proxy.clone(), Arc::clone(draining));
-    Arc::new(move || {
-        let (written, applied) = (journal.stats(), projector.stats());
-        let mut problems = Vec::new();
-        if let Some(why) = &written.broken {
-            problems.push(format!("journal: calls are forwarded but not recorded: {why}"));
-        }
-        if let Some(why) = &applied.store_failing {
-            problems.push(format!("store: calls wait in the journal: {why}"));
-        }
-        if written.dropped_records > 0 {
-            problems.push(format!(
-                "journal: {} records ({} bytes) were dropped since the start",
-                written.dropped_records, written.dropped_bytes
-            ));
-        }
-        let status = match (draining.load(Ordering::Relaxed), problems.is_empty()) {
-            (true, _) => "stopping",
-            (false, true) => "ok",
-            (false, false) => "degraded",
-        };
-        Health {
-            status,
-            version: env!("CARGO_PKG_VERSION"),
-            problems,
-            settled_calls: applied.settled_calls,
-            journal_lag_bytes: applied.lag_bytes,
-            journal_bytes: written.bytes_on_disk,
-            dropped_records: written.dropped_records,
-            in_flight: proxy.counters().in_flight.get(),
-        }
-    })
-}
-
-/// Figures that live in the parts themselves, read when somebody scrapes.
-fn scrape(telemetry: &Telemetry, journal: &Journal, projector: &Projector, proxy: &proxy::State) {
-    let (journal, projector, proxy) = (journal.clone(), projector.clone(), proxy.clone());
-    telemetry.on_scrape(move |scrape| {
-        let written = journal.stats();
-        scrape.gauge("journal_bytes", "Bytes of the journal on disk", written.bytes_on_disk as f64);
-        scrape.gauge("journal_queued_bytes", "Bytes that wait to be written", written.queued_bytes as f64);
-        scrape.counter(
-            "journal_dropped_records",
-            "Records that could not be journalled",
-            written.dropped_records,
-        );
-        scrape.counter("journal_dropped_bytes", "Bytes of dropped records", written.dropped_bytes);
-        scrape.counter("journal_late_acks", "Ends released before they were written", written.late_acks);
-        scrape.counter("journal_corrupt_frames", "Frames passed over as damaged", written.corrupt_frames);
-        let broken = if written.broken.is_some() { 1.0 } else { 0.0 };
-        scrape.gauge("journal_broken", "1 while appends do not reach the disk", broken);
-        let applied = projector.stats();
-        scrape.counter("projector_settled_calls", "Calls written to the store", applied.settled_calls);
-        scrape.counter(
-            "projector_refused_calls",
-            "Calls the store refused as invalid",
-            applied.refused_calls,
-        );
-        scrape.counter("projector_panics", "Calls whose decoding panicked", applied.panics);
-        scrape.counter(
-            "projector_stray_records",
-            "Records without their call's beginning",
-            applied.stray_records,
-        );
-        scrape.gauge(
-            "projector_open_calls",
-            "Calls in the journal without an end",
-            applied.open_calls as f64,
-        );
-        scrape.gauge(
-            "projector_lag_bytes",
-            "Bytes of journal not in the store yet",
-            applied.lag_bytes as f64,
-        );
-        let failing = if applied.store_failing.is_some() { 1.0 } else { 0.0 };
-        scrape.gauge("store_failing", "1 while the store does not take calls", failing);
-        let counters = proxy.counters();
-        scrape.gauge("proxy_in_flight", "Calls running now", counters.in_flight.get() as f64);
-        for (name, help, count) in [
-            ("proxy_requests", "Requests taken by the proxy", &counters.requests),
-            ("proxy_completed", "Calls that ended whole", &counters.completed),
-            ("proxy_client_gone", "Calls whose client left", &counters.client_gone),
-            ("proxy_client_errors", "Calls the client broke", &counters.client_error),
-            ("proxy_upstream_failures", "Calls the upstream broke", &counters.upstream_failed),
-            ("proxy_cut_by_shutdown", "Calls cut by a shutdown", &counters.shutdown),
-            ("proxy_refused", "Requests refused before they were calls", &counters.refused),
-        ] {
-            scrape.counter(name, help, count.get());
-        }
-    });
 }

@@ -274,15 +274,11 @@ impl Work {
     fn say_failing(&self, why: &str) {
         let mut failing = self.progress.failing.lock().unwrap_or_else(PoisonError::into_inner);
         if failing.as_deref() != Some(why) {
-            tracing::warn!(why, "the store does not take calls; they wait in the journal");
             *failing = Some(why.to_owned());
         }
     }
 
     fn say_well(&self) {
-        let mut failing = self.progress.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        if failing.take().is_some() {
-            tracing::info!("the store takes calls again");
-        }
+        *self.progress.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

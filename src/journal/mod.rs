@@ -97,9 +97,6 @@ impl Journal {
         }
         let end = found.last().map_or(0, |last| last.end);
         found.pop_if(|last| last.file_bytes == 0);
-        if torn_bytes > 0 {
-            tracing::warn!(torn_bytes, "the journal's last write was cut short; what was whole is kept");
-        }
         let restarted = found.iter().any(|segment| segment.end > segment.start);
         let shared = Arc::new(Shared {
             config: config.clone(),

@@ -1,0 +1,154 @@
+//! How the application is: its health, its figures for whoever scrapes, and a watch that tells the operator
+//! when something begins or ceases to fail. From memory only; nothing here waits for a disk.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    api::operations::Health,
+    capture::projector::Projector,
+    events::{JournalBroken, JournalRecovered, StoreFailing, StoreRecovered, TornTailCut},
+    journal::Journal,
+    proxy,
+    telemetry::Telemetry,
+};
+
+/// How often the parts are asked whether they fail.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Tells once when journal or store begin to fail and once when they work again, until it is aborted.
+pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Telemetry) {
+    let torn = journal.stats().torn_bytes;
+    if torn > 0 {
+        TornTailCut { bytes: torn }.emit(&telemetry);
+    }
+    let (mut journal_broken, mut store_failing) = (false, None::<Instant>);
+    loop {
+        let written = journal.stats();
+        match (&written.broken, journal_broken) {
+            (Some(reason), false) => JournalBroken { reason }.emit(&telemetry),
+            (None, true) => {
+                JournalRecovered { dropped_records: written.dropped_records }.emit(&telemetry);
+            }
+            _ => {}
+        }
+        journal_broken = written.broken.is_some();
+        match (projector.stats().store_failing, store_failing) {
+            (Some(reason), None) => {
+                StoreFailing { reason: &reason }.emit(&telemetry);
+                store_failing = Some(Instant::now());
+            }
+            (None, Some(since)) => {
+                StoreRecovered { after_seconds: since.elapsed().as_secs_f64() }.emit(&telemetry);
+                store_failing = None;
+            }
+            _ => {}
+        }
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// What is well and what is not, from memory.
+pub(super) fn health(
+    journal: &Journal,
+    projector: &Projector,
+    proxy: &proxy::State,
+    draining: &Arc<AtomicBool>,
+) -> Arc<dyn Fn() -> Health + Send + Sync> {
+    let (journal, projector, proxy, draining) =
+        (journal.clone(), projector.clone(), proxy.clone(), Arc::clone(draining));
+    Arc::new(move || {
+        let (written, applied) = (journal.stats(), projector.stats());
+        let mut problems = Vec::new();
+        if let Some(why) = &written.broken {
+            problems.push(format!("journal: calls are forwarded but not recorded: {why}"));
+        }
+        if let Some(why) = &applied.store_failing {
+            problems.push(format!("store: calls wait in the journal: {why}"));
+        }
+        if written.dropped_records > 0 {
+            problems.push(format!(
+                "journal: {} records ({} bytes) were dropped since the start",
+                written.dropped_records, written.dropped_bytes
+            ));
+        }
+        let status = match (draining.load(Ordering::Relaxed), problems.is_empty()) {
+            (true, _) => "stopping",
+            (false, true) => "ok",
+            (false, false) => "degraded",
+        };
+        Health {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            problems,
+            settled_calls: applied.settled_calls,
+            journal_lag_bytes: applied.lag_bytes,
+            journal_bytes: written.bytes_on_disk,
+            dropped_records: written.dropped_records,
+            in_flight: proxy.counters().in_flight.get(),
+        }
+    })
+}
+
+/// Figures that live in the parts themselves, read when somebody scrapes.
+pub(super) fn scrape(telemetry: &Telemetry, journal: &Journal, projector: &Projector, proxy: &proxy::State) {
+    let (journal, projector, proxy) = (journal.clone(), projector.clone(), proxy.clone());
+    telemetry.on_scrape(move |scrape| {
+        let written = journal.stats();
+        scrape.gauge("journal_bytes", "Bytes of the journal on disk", written.bytes_on_disk as f64);
+        scrape.gauge("journal_queued_bytes", "Bytes that wait to be written", written.queued_bytes as f64);
+        scrape.counter(
+            "journal_dropped_records",
+            "Records that could not be journalled",
+            written.dropped_records,
+        );
+        scrape.counter("journal_dropped_bytes", "Bytes of dropped records", written.dropped_bytes);
+        scrape.counter("journal_late_acks", "Ends released before they were written", written.late_acks);
+        scrape.counter("journal_corrupt_frames", "Frames passed over as damaged", written.corrupt_frames);
+        let broken = if written.broken.is_some() { 1.0 } else { 0.0 };
+        scrape.gauge("journal_broken", "1 while appends do not reach the disk", broken);
+        let applied = projector.stats();
+        scrape.counter("projector_settled_calls", "Calls written to the store", applied.settled_calls);
+        scrape.counter(
+            "projector_refused_calls",
+            "Calls the store refused as invalid",
+            applied.refused_calls,
+        );
+        scrape.counter("projector_panics", "Calls whose decoding panicked", applied.panics);
+        scrape.counter(
+            "projector_stray_records",
+            "Records without their call's beginning",
+            applied.stray_records,
+        );
+        scrape.gauge(
+            "projector_open_calls",
+            "Calls in the journal without an end",
+            applied.open_calls as f64,
+        );
+        scrape.gauge(
+            "projector_lag_bytes",
+            "Bytes of journal not in the store yet",
+            applied.lag_bytes as f64,
+        );
+        let failing = if applied.store_failing.is_some() { 1.0 } else { 0.0 };
+        scrape.gauge("store_failing", "1 while the store does not take calls", failing);
+        let counters = proxy.counters();
+        scrape.gauge("proxy_in_flight", "Calls running now", counters.in_flight.get() as f64);
+        for (name, help, count) in [
+            ("proxy_requests", "Requests taken by the proxy", &counters.requests),
+            ("proxy_completed", "Calls that ended whole", &counters.completed),
+            ("proxy_client_gone", "Calls whose client left", &counters.client_gone),
+            ("proxy_client_errors", "Calls the client broke", &counters.client_error),
+            ("proxy_upstream_failures", "Calls the upstream broke", &counters.upstream_failed),
+            ("proxy_cut_by_shutdown", "Calls cut by a shutdown", &counters.shutdown),
+            ("proxy_refused", "Requests refused before they were calls", &counters.refused),
+        ] {
+            scrape.counter(name, help, count.get());
+        }
+    });
+}
