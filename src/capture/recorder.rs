@@ -181,7 +181,7 @@ impl Recording {
         self.state.call
     }
 
-    /// Bytes of the request body that went, or are about to go, upstream.
+    /// Bytes of the request body, in order: on their way upstream, or read away where no upstream took them.
     pub fn sent(&self, bytes: &Bytes) {
         let state = &*self.state;
         let limit = if state.shared.config.content { state.shared.config.max_request_bytes } else { 0 };

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::{ArgMatches, Command};
 
-use super::{output::Output, signals};
+use super::{Stop, USAGE, output::Output, signals};
 use crate::{
     app::{App, Settings},
     config::{self, Loaded, LogFormat},
@@ -41,7 +41,9 @@ impl Args {
     pub fn load(&self) -> anyhow::Result<Loaded> {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(config::load(&self.0, variables, &std::env::current_dir()?)?)
+        // A wrong setting is wrong usage, wherever it was written.
+        config::load(&self.0, variables, &std::env::current_dir()?)
+            .map_err(|error| Stop::error(USAGE, error.message))
     }
 }
 

@@ -184,7 +184,10 @@ async fn handle(state: &State, peer: SocketAddr, mut request: Request<Incoming>)
     };
     let response = match sending {
         Ok(response) => response,
-        Err(blame) => return respond::failed(call, blame).await,
+        Err(blame) => {
+            progress.rest().await;
+            return respond::failed(call, blame).await;
+        }
     };
     call.answered(&response);
     match (response.status(), client) {

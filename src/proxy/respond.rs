@@ -39,6 +39,11 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "connect_not_supported", message)
     }
 
+    pub(super) fn host(found: usize) -> Self {
+        let message = format!("expected one Host header, as HTTP/1.1 demands, found {found}");
+        Self::new(StatusCode::BAD_REQUEST, "bad_host", message)
+    }
+
     pub(super) fn foreign_origin(origin: &str) -> Self {
         let message = format!(
             "expected a page of this machine, found origin {:?}; add it to allowed_origins to let it call",
@@ -97,7 +102,7 @@ pub(super) async fn failed(call: Call, blame: Blame) -> Response<Body> {
 /// A client that writes all before it reads gets its answer only if the rest is taken off its hands.
 fn read_away(headers: &HeaderMap, body: Incoming) {
     if upload::may_linger(headers) {
-        upload::linger(body);
+        upload::linger(body, |_| {});
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -191,6 +191,11 @@ impl<F: Face> Connection<F> {
     }
 }
 
+/// HTTP/1.1 has exactly one (RFC 9112, 3.2); whoever sends more means different things to different hops.
+fn hosts(headers: &HeaderMap) -> usize {
+    headers.get_all(header::HOST).iter().count()
+}
+
 async fn answer<F: Face>(
     state: State,
     face: F,
@@ -200,6 +205,8 @@ async fn answer<F: Face>(
     let owner = classify(request.uri().path());
     let refusal = if request.method() == Method::CONNECT {
         Err(Refusal::connect())
+    } else if request.version() == Version::HTTP_11 && hosts(request.headers()) != 1 {
+        Err(Refusal::host(hosts(request.headers())))
     } else {
         state.shared.guard.check(request.uri(), request.headers(), owner)
     };

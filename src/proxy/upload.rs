@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::sync::Notify;
 
 use super::blame::Blame;
 use crate::capture::recorder::Recording;
@@ -22,6 +23,9 @@ use crate::capture::recorder::Recording;
 /// whole request before it reads would otherwise see a reset instead of the answer.
 const LINGER_BYTES: u64 = 64 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(30);
+/// How long an answer of our own waits for the rest of the request, so that a call that reached nobody still
+/// tells what was asked. A client that has sent everything costs microseconds.
+const REST_TIME: Duration = Duration::from_millis(100);
 
 /// How an upload fares, seen from the response's side.
 #[derive(Debug)]
@@ -30,9 +34,17 @@ pub(super) struct Progress {
     /// Milliseconds from `began` to the last frame.
     last: AtomicU64,
     blame: OnceLock<Blame>,
+    /// Told once when nothing more of the body will be recorded.
+    ended: Notify,
 }
 
 impl Progress {
+    /// Waits, a little, until the body that no upstream took is read and recorded.
+    pub(super) async fn rest(&self) {
+        // In time or not: what came is recorded.
+        drop(tokio::time::timeout(REST_TIME, self.ended.notified()).await);
+    }
+
     fn touch(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(millis, Ordering::Relaxed);
@@ -60,8 +72,12 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) fn new(body: Incoming, recording: &Recording, headers: &HeaderMap) -> (Self, Arc<Progress>) {
-        let progress =
-            Arc::new(Progress { began: Instant::now(), last: AtomicU64::new(0), blame: OnceLock::new() });
+        let progress = Arc::new(Progress {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            blame: OnceLock::new(),
+            ended: Notify::new(),
+        });
         let upload = Self {
             inner: Some(body),
             recording: recording.clone(),
@@ -114,10 +130,16 @@ impl Body for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(body) = self.inner.take()
-            && self.lingers
-        {
-            linger(body);
+        match self.inner.take() {
+            Some(body) if self.lingers => {
+                let (recording, progress) = (self.recording.clone(), Arc::clone(&self.progress));
+                linger(body, move |frame| match frame {
+                    Some(data) if !recording.is_closed() => recording.sent(data),
+                    Some(_) => {}
+                    None => progress.ended.notify_one(),
+                });
+            }
+            _ => self.progress.ended.notify_one(),
         }
     }
 }
@@ -127,21 +149,26 @@ pub(super) fn may_linger(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::EXPECT)
 }
 
-/// Reads a body away in the background, within bounds.
-pub(super) fn linger(mut body: Incoming) {
-    if body.is_end_stream() {
-        return;
-    }
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+/// Reads a body away in the background, within bounds. `seen` is given each frame's data, and `None` at the end.
+pub(super) fn linger(mut body: Incoming, mut seen: impl FnMut(Option<&Bytes>) + Send + 'static) {
+    let runtime = tokio::runtime::Handle::try_current();
+    let (Ok(runtime), false) = (runtime, body.is_end_stream()) else {
+        seen(None);
         return;
     };
-    runtime.spawn(tokio::time::timeout(LINGER_TIME, async move {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if read > LINGER_BYTES {
-                return;
+    runtime.spawn(async move {
+        let read_away = async {
+            let mut read = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                let Some(data) = frame.data_ref() else { continue };
+                seen(Some(data));
+                read += data.len() as u64;
+                if read > LINGER_BYTES {
+                    return;
+                }
             }
-        }
-    }));
+        };
+        drop(tokio::time::timeout(LINGER_TIME, read_away).await);
+        seen(None);
+    });
 }

@@ -116,7 +116,7 @@ impl Store {
             ))
         })?;
         let file = directory.join(FILE);
-        let mut connection = open::writing(config, &file)?;
+        let mut connection = open::writing(config, &file).map_err(|error| at(&file, error))?;
         migrate::forward(&mut connection).map_err(|error| at(&file, error))?;
         let (committed, _) = broadcast::channel(COMMITS_KEPT);
         let writer = Writer::start(config.clone(), file.clone(), connection, committed.clone())?;

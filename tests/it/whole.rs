@@ -226,6 +226,30 @@ async fn a_second_server_on_the_same_data_is_refused_with_the_holder_named() {
 }
 
 #[tokio::test]
+async fn a_call_that_reached_nobody_still_tells_what_was_asked() {
+    let data = tempfile::tempdir().expect("a folder");
+    let tapline = Running::server("http://127.0.0.1:9", data.path());
+    let client = client();
+    let body = question("Is anybody there?", false);
+    let sent = client
+        .post(format!("{}/v1/chat/completions", tapline.url))
+        .json(&body)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(sent.status(), 502);
+    let list = get(&client, format!("{}/api/v1/calls", tapline.url)).await;
+    let call = &list["calls"][0];
+    assert_eq!(
+        (&call["request_model"], &call["error_source"]),
+        (&json!("sim-small"), &json!("upstream")),
+        "{call}"
+    );
+    let id = call["id"].as_str().expect("an id");
+    assert_eq!(get(&client, format!("{}/api/v1/calls/{id}/request", tapline.url)).await, body);
+}
+
+#[tokio::test]
 async fn operations_tell_how_it_goes() {
     let data = tempfile::tempdir().expect("a folder");
     let provider = Running::simulator();
