@@ -10,7 +10,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 LLAMA_PORT ?= 4020
 DEMO_FLAGS ?=
 
-.PHONY: help build release demo run test lint rust-test clients clients-python clients-node jaeger phoenix
+.PHONY: help build release demo run test lint rust-test clients clients-python clients-node faults jaeger phoenix
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ clients-python: build $(VENVS)/openai3/.ready $(VENVS)/openai2/.ready ## openai-
 
 clients-node: build $(VENVS)/openai3/.ready $(VENVS)/node/.ready ## openai-node
 	$(VENVS)/openai3/bin/python tests/clients/node/run.py $(VENVS)/node
+
+faults: ## faults and fidelity, and 200 times kill -9 under load, on an optimised build
+	$(CARGO) test --release --test faults -- --kills 200
 
 jaeger: build ## tapline's spans in a real Jaeger, built with Go (minutes, the first time)
 	tests/viewers/jaeger.sh
