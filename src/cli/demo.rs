@@ -242,11 +242,13 @@ impl Report {
             output.line(&format!("  {id}  {status:<10} {kind:<18} {}", text("error_message")))?;
         }
         let (data, run) = (args.data.display(), RUNS[1]);
+        // As this very process was started: `tapline` need not be on the path.
+        let tapline = std::env::args().next().unwrap_or_else(|| "tapline".to_owned());
         output.line("\nWhere to look")?;
         output.line(&format!("  {base_url}/    the latest calls and what they cost, in a browser"))?;
-        output.line(&format!("  tapline calls --url {base_url} --run {run}"))?;
-        output.line(&format!("  tapline show last --url {base_url}"))?;
-        output.line(&format!("  tapline cost --url {base_url} --by run,model"))?;
+        output.line(&format!("  {tapline} calls --url {base_url} --run {run}"))?;
+        output.line(&format!("  {tapline} show last --url {base_url}"))?;
+        output.line(&format!("  {tapline} cost --url {base_url} --by run,model"))?;
         output.line(&format!("  {base_url}/api/v1/calls?session={SESSION}"))?;
         output.line(&format!("  {base_url}/api/v1/costs?experiment={EXPERIMENT}&by=run"))?;
         output.line(&format!("  what was recorded is in {data}; run the demo again to add to it"))?;
