@@ -9,8 +9,9 @@ VENVS := target/clients
 PIP_FLAGS := --quiet --disable-pip-version-check
 LLAMA_PORT ?= 4020
 DEMO_FLAGS ?=
+BENCH_FLAGS ?=
 
-.PHONY: help build release demo run test lint rust-test clients clients-python clients-node faults jaeger phoenix
+.PHONY: help build release demo run test lint rust-test clients clients-python clients-node faults bench jaeger phoenix
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,6 +69,9 @@ clients-node: build $(VENVS)/openai3/.ready $(VENVS)/node/.ready ## openai-node
 
 faults: ## faults and fidelity, and 200 times kill -9 under load, on an optimised build
 	$(CARGO) test --release --test faults -- --kills 200
+
+bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: two minutes)
+	$(CARGO) bench --bench bench -- $(BENCH_FLAGS)
 
 jaeger: build ## tapline's spans in a real Jaeger, built with Go (minutes, the first time)
 	tests/viewers/jaeger.sh
