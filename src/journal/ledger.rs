@@ -29,6 +29,13 @@ pub(super) struct State {
     pub(super) torn_bytes: u64,
     pub(super) corrupt_frames: u64,
     pub(super) broken: Option<String>,
+    /// Calls of this process that are written, and of those the ones that the reader met, and the ones it
+    /// did not find where they were written.
+    pub(super) calls_written: u64,
+    pub(super) calls_read: u64,
+    pub(super) calls_lost: u64,
+    /// Calls that the reader met of processes before this one.
+    pub(super) calls_found: u64,
     reader_waits: bool,
 }
 
@@ -74,14 +81,16 @@ impl Ledger {
         self.disk.fetch_add(segment::HEADER, Ordering::Relaxed);
     }
 
-    /// `length` more bytes are written to the last segment. Returns whether the reader waits for them.
-    pub(super) fn wrote(&self, length: u64) -> bool {
+    /// `length` more bytes, in which `calls` begin, are written to the last segment. Returns whether the
+    /// reader waits for them.
+    pub(super) fn wrote(&self, length: u64, calls: u64) -> bool {
         let mut state = self.lock();
         if let Some(last) = state.segments.back_mut() {
             last.end += length;
             last.file_bytes += length;
         }
         state.committed += length;
+        state.calls_written += calls;
         self.disk.fetch_add(length, Ordering::Relaxed);
         std::mem::take(&mut state.reader_waits)
     }
@@ -101,6 +110,17 @@ impl Ledger {
         state.closed = true;
         drop(state);
         self.written.notify_all();
+    }
+
+    /// The reader stands at `position`, having met `found` calls of earlier processes and `own` of this one.
+    pub(super) fn read(&self, position: u64, found: u64, own: u64) {
+        let mut state = self.lock();
+        state.read = position;
+        state.calls_found += found;
+        state.calls_read += own;
+        if position >= state.committed {
+            state.calls_lost = state.calls_written.saturating_sub(state.calls_read);
+        }
     }
 
     /// Waits until there is something behind `position`; returns the end of what is written and whether

@@ -22,7 +22,10 @@ mod tests;
 
 use std::{
     path::Path,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{JoinHandle, ThreadId},
     time::Instant,
 };
@@ -63,8 +66,25 @@ pub struct Stats {
     pub end: Position,
     pub oldest: Position,
     pub bytes_on_disk: u64,
+    /// Records that were taken, of those the ones that wait in memory, and records that were dropped.
+    pub records: u64,
+    pub queued_records: u64,
     pub dropped_records: u64,
     pub dropped_bytes: u64,
+    /// Calls that began here: taken, of those waiting in memory, of those on disk and not read yet; and calls
+    /// whose beginning was dropped.
+    pub calls: u64,
+    pub queued_calls: u64,
+    pub unread_calls: u64,
+    pub dropped_calls: u64,
+    /// Calls that were written and are not there any more: somebody damaged or removed what held them.
+    pub lost_calls: u64,
+    /// Calls that a process before this one left, as far as they are read.
+    pub found_calls: u64,
+    /// Records are dropped at present, because there is no room.
+    pub dropping: bool,
+    /// Groups of records that a failure of the writer's own cost.
+    pub panics: u64,
     pub torn_bytes: u64,
     pub corrupt_frames: u64,
     pub late_acks: u64,
@@ -108,11 +128,14 @@ impl Journal {
             ledger: Ledger::new(found, end, torn_bytes),
             late: Arc::default(),
             lock: Mutex::new(Some(lock)),
+            panics: AtomicU64::new(0),
+            #[cfg(test)]
+            bombs: AtomicU64::new(0),
         });
         if restarted && let Some(frames) = Frames::of(shared.mark, Record::Restarted { at: now }) {
             // Past every limit: the store cannot tell an interrupted call without it.
             let mut queue = shared.queue();
-            queue.push(frames, shared.block_limit());
+            queue.push(frames, shared.block_limit(), false);
             queue.urgent = true;
         }
         let mut writer = Writer::new(Arc::clone(&shared));
@@ -194,26 +217,34 @@ impl Journal {
         full
     }
 
+    /// Everything of one moment.
     pub fn stats(&self) -> Stats {
         let shared = &self.handle.shared;
-        let mut stats = {
-            let state = shared.ledger.lock();
-            Stats {
-                oldest: Position(state.segments.front().map_or(state.committed, |first| first.start)),
-                torn_bytes: state.torn_bytes,
-                corrupt_frames: state.corrupt_frames,
-                broken: state.broken.clone(),
-                ..Stats::default()
-            }
-        };
-        stats.bytes_on_disk = shared.ledger.disk.load(Ordering::Relaxed);
-        stats.late_acks = shared.late.load(Ordering::Relaxed);
-        let queue = shared.queue();
-        stats.end = Position(queue.end);
-        stats.dropped_records = queue.dropped_records;
-        stats.dropped_bytes = queue.dropped_bytes;
-        stats.queued_bytes = queue.bytes;
-        stats
+        let mut queue = shared.queue();
+        let dropping = shared.is_dropping(&mut queue);
+        let state = shared.ledger.lock();
+        Stats {
+            end: Position(queue.end),
+            oldest: Position(state.segments.front().map_or(state.committed, |first| first.start)),
+            bytes_on_disk: shared.ledger.disk.load(Ordering::Relaxed),
+            records: queue.records,
+            queued_records: queue.queued_records,
+            dropped_records: queue.dropped_records,
+            dropped_bytes: queue.dropped_bytes,
+            calls: queue.calls,
+            queued_calls: queue.queued_calls,
+            unread_calls: state.calls_written.saturating_sub(state.calls_read + state.calls_lost),
+            dropped_calls: queue.dropped_calls,
+            lost_calls: state.calls_lost,
+            found_calls: state.calls_found,
+            dropping,
+            panics: shared.panics.load(Ordering::Relaxed),
+            torn_bytes: state.torn_bytes,
+            corrupt_frames: state.corrupt_frames,
+            late_acks: shared.late.load(Ordering::Relaxed),
+            broken: state.broken.clone(),
+            queued_bytes: queue.bytes,
+        }
     }
 
     /// Writes what is queued, syncs, and stops the writer thread. Appends after this are dropped.

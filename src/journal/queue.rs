@@ -28,13 +28,14 @@ pub(super) struct Block {
     /// Long payloads, and where in `buffer` each belongs.
     long: Vec<(usize, Bytes)>,
     pub(super) length: u64,
-    pub(super) frames: u64,
+    /// Records that end in it, and calls that begin in it.
+    pub(super) records: u64,
+    pub(super) calls: u64,
 }
 
 impl Block {
     fn push(&mut self, frame: Frame) {
         self.length += frame.length();
-        self.frames += 1;
         self.buffer.extend_from_slice(frame.head());
         if frame.payload.len() < LONG {
             self.buffer.extend_from_slice(&frame.payload);
@@ -105,15 +106,25 @@ pub(super) struct Queue {
     pub(super) seal: bool,
     pub(super) closing: bool,
     pub(super) writer: Writer,
+    /// Records and calls that were taken; of them those that wait, those being written included.
+    pub(super) records: u64,
+    pub(super) queued_records: u64,
+    pub(super) calls: u64,
+    pub(super) queued_calls: u64,
     pub(super) dropped_records: u64,
     pub(super) dropped_bytes: u64,
+    pub(super) dropped_calls: u64,
+    /// The length of a record that found no room, until there is room for it.
+    pub(super) no_room_for: Option<u64>,
     /// Calls whose `Opened` was dropped: nothing of them is kept.
     pub(super) orphans: HashSet<CallId>,
     pub(super) spare: Option<Block>,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, frames: Frames, block_limit: u64) {
+    /// `opens`: a call begins with it.
+    pub(super) fn push(&mut self, frames: Frames, block_limit: u64, opens: bool) {
+        let calls = u64::from(opens);
         for frame in std::iter::once(frames.first).chain(frames.rest) {
             let length = frame.length();
             self.bytes += length;
@@ -128,21 +139,47 @@ impl Queue {
             };
             block.push(frame);
         }
+        if let Some(last) = self.blocks.back_mut() {
+            last.records += 1;
+            last.calls += calls;
+        }
+        self.records += 1;
+        self.queued_records += 1;
+        self.calls += calls;
+        self.queued_calls += calls;
     }
 
-    pub(super) fn count_dropped(&mut self, length: u64) {
+    pub(super) fn count_dropped(&mut self, length: u64, opens: bool) {
         self.dropped_records += 1;
         self.dropped_bytes += length;
+        self.dropped_calls += u64::from(opens);
+    }
+
+    /// A block that was taken and cannot be written: what is in it counts as dropped after all.
+    pub(super) fn give_up(&mut self, block: &Block) {
+        self.dropped_records += block.records;
+        self.dropped_bytes += block.length;
+        self.dropped_calls += block.calls;
+        self.records = self.records.saturating_sub(block.records);
+        self.calls = self.calls.saturating_sub(block.calls);
+        self.end = self.end.saturating_sub(block.length);
+        self.leave(block);
     }
 
     /// A block is written; its bytes no longer wait. Keeps it for reuse or gives it back.
     pub(super) fn settle(&mut self, block: Block) -> Option<Block> {
-        self.bytes = self.bytes.saturating_sub(block.length);
+        self.leave(&block);
         if self.spare.is_some() {
             return Some(block);
         }
         self.spare = block.recycle();
         None
+    }
+
+    fn leave(&mut self, block: &Block) {
+        self.bytes = self.bytes.saturating_sub(block.length);
+        self.queued_records = self.queued_records.saturating_sub(block.records);
+        self.queued_calls = self.queued_calls.saturating_sub(block.calls);
     }
 
     /// Whether the writer has to be woken for what was just pushed.

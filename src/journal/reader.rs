@@ -30,12 +30,18 @@ pub struct Reader {
     position: u64,
     open: Option<(u64, Scan)>,
     failures: u32,
+    /// Where this process began to write, and up to where calls were counted.
+    began: u64,
+    counted: u64,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let position = shared.ledger.lock().read;
-        Self { shared, position, open: None, failures: 0 }
+        let (position, began) = {
+            let state = shared.ledger.lock();
+            (state.read, state.committed)
+        };
+        Self { shared, position, open: None, failures: 0, began, counted: position }
     }
 
     /// The next entries, at most about `max_bytes`, in order; waits up to `wait` for the first. Empty
@@ -47,7 +53,7 @@ impl Reader {
             let (committed, closed) = self.shared.ledger.wait(self.position, deadline);
             let mut entries = Vec::new();
             let outcome = self.read(committed, max_bytes as u64, &mut entries);
-            self.shared.ledger.lock().read = self.position;
+            self.account(&entries);
             if !entries.is_empty() {
                 return Ok(entries);
             }
@@ -56,6 +62,28 @@ impl Reader {
                 return Ok(entries);
             }
         }
+    }
+
+    /// Tells the ledger how far this is, and which calls were met for the first time.
+    fn account(&mut self, entries: &[Entry]) {
+        let (mut found, mut own) = (0, 0);
+        for entry in entries {
+            if matches!(entry.record, Record::Opened(_)) && entry.end.0 > self.counted {
+                if entry.start.0 < self.began { found += 1 } else { own += 1 }
+            }
+        }
+        self.counted = self.counted.max(self.position);
+        self.shared.ledger.read(self.position, found, own);
+    }
+
+    /// Goes back to the oldest record that is still there, to have everything applied once more.
+    pub fn rewind(&mut self) {
+        let mut state = self.shared.ledger.lock();
+        let oldest = state.segments.front().map_or(state.committed, |first| first.start);
+        self.position = self.position.min(oldest.max(state.released));
+        state.read = self.position;
+        drop(state);
+        self.open = None;
     }
 
     /// The end of the last entry returned.

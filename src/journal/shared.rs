@@ -21,9 +21,6 @@ use super::{
 };
 use crate::model::record::Record;
 
-/// Room beyond the limits that only `Closed` records use: a call that is in the journal should end there.
-pub(super) const CLOSED_RESERVE: u64 = 1 << 20;
-
 /// What producers, the writer thread and the reader share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -38,6 +35,11 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) late: Arc<AtomicU64>,
     pub(super) lock: Mutex<Option<DirectoryLock>>,
+    /// Groups that the writer's own failure cost.
+    pub(super) panics: AtomicU64,
+    /// Writes that shall panic.
+    #[cfg(test)]
+    pub(super) bombs: AtomicU64,
 }
 
 /// What became of a push.
@@ -61,24 +63,22 @@ impl Shared {
         let call = record.call();
         let opens = matches!(record, Record::Opened(_));
         let closes = matches!(record, Record::Closed(_));
-        let reserve = if closes { CLOSED_RESERVE } else { 0 };
         // Outside the lock: the checksum and the JSON are the work of an append.
         let frames = Frames::of(self.mark, record);
         let length = frames.as_ref().map_or(0, Frames::length);
         let (pushed, wake) = {
             let mut queue = self.queue();
-            let waits = queue.bytes.saturating_add(length);
-            let total = self.ledger.disk.load(Ordering::Relaxed).saturating_add(waits);
-            let full = total > self.config.max_bytes.saturating_add(reserve);
+            let room = self.has_room(&queue, length);
             let orphan = !queue.orphans.is_empty()
                 && call.is_some_and(|call| match closes || opens {
                     true => queue.orphans.remove(&call) && closes,
                     false => queue.orphans.contains(&call),
                 });
-            let fits = !full && waits <= self.config.max_queued_bytes.saturating_add(reserve);
+            // An end is always taken. It is short and there is one for each call under way; a call that begins
+            // in the journal and never ends there would keep its segment for ever.
             match frames {
-                Some(frames) if fits && !orphan && !queue.closing => {
-                    queue.push(frames, self.block_limit());
+                Some(frames) if (room || closes) && !orphan && !queue.closing => {
+                    queue.push(frames, self.block_limit(), opens);
                     let pushed = match deadline {
                         Some(_) if self.ledger.broken.load(Ordering::Relaxed) => {
                             self.late.fetch_add(1, Ordering::Relaxed);
@@ -95,11 +95,14 @@ impl Shared {
                     (pushed, queue.wake())
                 }
                 _ => {
-                    queue.count_dropped(length);
+                    queue.count_dropped(length, opens);
                     if opens && !queue.closing {
                         queue.orphans.extend(call);
                     }
-                    (Pushed::Dropped, full && self.make_room(&mut queue))
+                    if !room {
+                        queue.no_room_for = Some(length);
+                    }
+                    (Pushed::Dropped, !room && self.make_room(&mut queue))
                 }
             }
         };
@@ -109,12 +112,27 @@ impl Shared {
         pushed
     }
 
+    /// Whether `length` more bytes fit, on the disk and in memory.
+    fn has_room(&self, queue: &Queue, length: u64) -> bool {
+        let waits = queue.bytes.saturating_add(length);
+        let total = self.ledger.disk.load(Ordering::Relaxed).saturating_add(waits);
+        total <= self.config.max_bytes && waits <= self.config.max_queued_bytes
+    }
+
+    /// Whether records are dropped at present for want of room.
+    pub(super) fn is_dropping(&self, queue: &mut Queue) -> bool {
+        if queue.no_room_for.is_some_and(|length| self.has_room(queue, length)) {
+            queue.no_room_for = None;
+        }
+        queue.no_room_for.is_some()
+    }
+
     /// A block moves from memory to disk, in one step for whoever adds up the two.
     pub(super) fn wrote(&self, block: Block) {
         let (spent, reader_waits) = {
             let mut queue = self.queue();
-            let length = block.length;
-            (queue.settle(block), self.ledger.wrote(length))
+            let reader_waits = self.ledger.wrote(block.length, block.calls);
+            (queue.settle(block), reader_waits)
         };
         drop(spent);
         if reader_waits {
@@ -154,9 +172,7 @@ impl Shared {
             let mut queue = self.queue();
             queue.closing = true;
             while let Some(block) = queue.blocks.pop_front() {
-                queue.dropped_records += block.frames;
-                queue.dropped_bytes += block.length;
-                queue.end = queue.end.saturating_sub(block.length);
+                queue.give_up(&block);
             }
             queue.bytes = 0;
             std::mem::take(&mut queue.acks)
@@ -167,5 +183,12 @@ impl Shared {
         for slot in acks {
             slot.resolve(Appended::Dropped);
         }
+    }
+
+    /// Panics as often as a test asked for.
+    #[cfg(test)]
+    pub(super) fn explode(&self) {
+        let lit = self.bombs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        assert!(lit.is_err(), "as the test asked");
     }
 }

@@ -1,5 +1,6 @@
 //! The journal as its users see it, on real directories.
 
+mod accounts;
 mod acks;
 mod damage;
 mod limits;
@@ -13,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{shared::CLOSED_RESERVE, *};
+use super::*;
 use crate::model::{
     CallId, SpanId, TraceId,
     record::{Answered, Closed, Failure, Opened, Outcome, Scope, Source},

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -77,9 +78,12 @@ impl Writer {
         // Runs also when this thread panics: nobody may wait for it then.
         let farewell = Farewell(Arc::clone(&self.shared));
         loop {
-            let work = self.wait();
+            let mut work = self.wait();
             let closing = work.closing;
-            self.work(work);
+            // A fault of ours costs the group that met it, not the journal.
+            if catch_unwind(AssertUnwindSafe(|| self.work(&mut work))).is_err() {
+                self.panicked(work);
+            }
             if closing {
                 break;
             }
@@ -137,8 +141,8 @@ impl Writer {
         }
     }
 
-    fn work(&mut self, mut work: Work) {
-        let outcome = self.write(&mut work);
+    fn work(&mut self, work: &mut Work) {
+        let outcome = self.write(work);
         let settled = outcome.is_ok();
         if let Err(error) = &outcome {
             self.failed(error);
@@ -147,19 +151,38 @@ impl Writer {
             self.shared.ledger.set_broken(None);
         }
         self.tick_at = Instant::now() + self.shared.config.tick;
-        {
-            let mut queue = self.shared.queue();
-            while let Some(block) = work.blocks.pop_back() {
-                queue.blocks.push_front(block);
-            }
-        }
+        self.return_unwritten(work);
         // Nobody should wait for a disk that is known not to work.
-        let answer = if settled { Appended::Written } else { Appended::Late };
-        for slot in work.acks {
-            if slot.resolve(answer) && !settled {
+        self.answer(work, if settled { Appended::Written } else { Appended::Late });
+    }
+
+    fn return_unwritten(&self, work: &mut Work) {
+        let mut queue = self.shared.queue();
+        while let Some(block) = work.blocks.pop_back() {
+            queue.blocks.push_front(block);
+        }
+    }
+
+    fn answer(&self, work: &mut Work, answer: Appended) {
+        for slot in work.acks.drain(..) {
+            if slot.resolve(answer) && answer == Appended::Late {
                 self.shared.late.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Gives up the block that was being written, and the segment, of which nobody knows what it holds behind
+    /// the last whole block; everything else is written as if nothing had been.
+    fn panicked(&mut self, mut work: Work) {
+        tracing::error!("writing the journal panicked; the records of one group are lost and counted");
+        self.shared.panics.fetch_add(1, Ordering::Relaxed);
+        self.abandon();
+        if let Some(block) = work.blocks.pop_front() {
+            self.shared.queue().give_up(&block);
+        }
+        self.tick_at = Instant::now();
+        self.return_unwritten(&mut work);
+        self.answer(&mut work, Appended::Late);
     }
 
     /// Writes the blocks, leaving those it could not write, and syncs when that is due.
@@ -182,6 +205,8 @@ impl Writer {
             if self.active.as_ref().is_some_and(|a| a.length > 0 && a.length + block.length > limit) {
                 self.seal()?;
             }
+            #[cfg(test)]
+            self.shared.explode();
             let active = self.segment()?;
             if let Err(error) = block.write(&mut active.file) {
                 // A part of it may be there; what cannot be cut off is left behind in a closed segment,
