@@ -10,6 +10,7 @@ pub mod error;
 pub mod exchange;
 pub mod filter;
 pub mod id;
+pub mod latency;
 pub mod money;
 pub mod record;
 pub mod run;

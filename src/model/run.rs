@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     UnixNanos,
+    filter::CostRow,
     id::{ExperimentId, RunId},
+    latency::Latency,
 };
 
 /// The name of the experiment that a call belongs to when nothing else was said; its id is `"0"`.
@@ -62,4 +64,19 @@ pub struct Run {
     pub started_at: UnixNanos,
     pub ended_at: Option<UnixNanos>,
     pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// What the calls of a run come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunTotals {
+    /// Its `key` is empty.
+    pub sums: CostRow,
+    /// The start of the earliest call, the end of the latest.
+    pub first_call_at: Option<UnixNanos>,
+    pub last_call_at: Option<UnixNanos>,
+    /// `None` without calls, and where some were stored before durations were counted.
+    pub latency_p50_ns: Option<i64>,
+    pub latency_p95_ns: Option<i64>,
+    pub latency_p99_ns: Option<i64>,
+    pub latency: Latency,
 }

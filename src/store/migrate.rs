@@ -12,8 +12,10 @@ pub(super) struct Migration {
 }
 
 /// In order, numbered from 1 without gaps. A released one is never edited.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "0001_init", sql: include_str!("migrations/0001_init.sql") }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "0001_init", sql: include_str!("migrations/0001_init.sql") },
+    Migration { number: 2, name: "0002_totals", sql: include_str!("migrations/0002_totals.sql") },
+];
 
 const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS migrations (

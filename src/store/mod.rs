@@ -7,6 +7,7 @@
 mod bodies;
 mod calls;
 mod contents;
+mod costs;
 mod cursors;
 mod migrate;
 mod open;
@@ -18,6 +19,7 @@ mod settle;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -31,6 +33,7 @@ use crate::model::{
     call::{Call, Settled},
     content::StoredBody,
     filter::{CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary},
+    run::RunTotals,
 };
 
 /// The database's name in the store's directory.
@@ -206,6 +209,12 @@ impl Store {
         self.readers.read(move |connection| runs::run(connection, &id)).await
     }
 
+    /// What the calls of the run with this id come to, and how long they took.
+    pub async fn run_totals(&self, run: &str) -> Result<RunTotals, Error> {
+        let run = run.to_owned();
+        self.readers.read(move |connection| totals::of_run(connection, &run)).await
+    }
+
     /// All, in the order of their making.
     pub async fn experiments(&self) -> Result<Vec<ExperimentSummary>, Error> {
         self.readers.read(runs::experiments).await
@@ -220,7 +229,7 @@ impl Store {
     /// Sums of the rollups: largest cost first, or by time where the first dimension is one. Runs and
     /// experiments are told apart by id, so two of one name are two rows with the same key.
     pub async fn costs(&self, query: CostQuery) -> Result<Vec<CostRow>, Error> {
-        self.readers.read(move |connection| rollups::costs(connection, &query)).await
+        self.readers.read(move |connection| costs::costs(connection, &query)).await
     }
 
     pub async fn stats(&self) -> Result<StoreStats, Error> {

@@ -1,17 +1,20 @@
-//! Sums per hour and place, written in the transaction that writes the call, so that a cost report never
-//! reads spans. Unknown is never counted as zero (invariant 6): a call without a cost is in no cost sum.
+//! Sums of calls by time and place at several grains, written in the transaction that writes the calls, so
+//! that a report never reads spans. Unknown is never counted as zero (invariant 6): a call without a cost is
+//! in no cost sum. Which grain answers which report is `costs`' choice; sums per run are `totals`'.
 
-use rusqlite::{Connection, Row, ToSql, params};
+use std::collections::HashMap;
 
-use super::runs;
+use rusqlite::{Connection, Row, params_from_iter, types::ToSqlOutput};
+
+use super::totals::{self, Total};
 use crate::model::{
     Error, NanoUsd, UnixNanos,
     call::{Call, CallStatus},
-    filter::{CostQuery, CostRow, Dimension},
+    filter::CostRow,
     usage::UsageSource,
 };
 
-const HOUR: i64 = 3_600 * UnixNanos::SECOND;
+pub(super) const HOUR: i64 = 3_600 * UnixNanos::SECOND;
 
 /// The most that one call may add to a sum (tokens; nano-USD, that is a million dollars; nanoseconds, that is
 /// eleven days): a nonsense figure from an upstream must not overflow the sums of all others.
@@ -19,220 +22,275 @@ const MOST_TOKENS: u64 = 1_000_000_000_000;
 const MOST_COST: i64 = 1_000_000_000_000_000;
 const MOST_DURATION: i64 = 1_000_000_000_000_000;
 
-const ADD: &str = "
-    INSERT INTO rollups (
-        hour, experiment_id, run_id, upstream, provider, model, operation, key_fingerprint,
-        calls, errors, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-        estimated_calls, usageless_calls, cost, cost_estimated, priced_calls, unpriced_calls, duration_ns
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET
-        calls = calls + 1,
-        errors = errors + excluded.errors,
-        input_tokens = input_tokens + excluded.input_tokens,
-        cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
-        cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
-        output_tokens = output_tokens + excluded.output_tokens,
-        reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
-        estimated_calls = estimated_calls + excluded.estimated_calls,
-        usageless_calls = usageless_calls + excluded.usageless_calls,
-        cost = cost + excluded.cost,
-        cost_estimated = cost_estimated + excluded.cost_estimated,
-        priced_calls = priced_calls + excluded.priced_calls,
-        unpriced_calls = unpriced_calls + excluded.unpriced_calls,
-        duration_ns = duration_ns + excluded.duration_ns";
-
-/// Adds a call, once: the caller knows that it is new.
-pub(super) fn add(connection: &Connection, call: &Call) -> Result<(), Error> {
-    let one = contribution(call);
-    connection.prepare_cached(ADD)?.execute(params![
-        call.started_at.0.div_euclid(HOUR),
-        call.experiment_id,
-        call.run_id.as_deref().unwrap_or_default(),
-        call.upstream,
-        call.provider,
-        call.model().unwrap_or_default(),
-        call.operation,
-        call.key_fingerprint.as_deref().unwrap_or_default(),
-        one.errors,
-        one.input_tokens,
-        one.cache_read_tokens,
-        one.cache_write_tokens,
-        one.output_tokens,
-        one.reasoning_tokens,
-        one.estimated_calls,
-        one.usageless_calls,
-        one.cost.0,
-        one.cost_estimated.0,
-        one.priced_calls,
-        one.unpriced_calls,
-        one.duration_ns,
-    ])?;
-    Ok(())
+/// What a row of `rollups` tells apart: upstream, provider, model and operation always, the rest as named. The
+/// numbers are in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Grain {
+    /// Experiment and key; no time.
+    Ever = 0,
+    /// Days alone.
+    Days = 1,
+    /// Days, experiment and key.
+    PlacedDays = 2,
+    /// Hours alone.
+    Hours = 3,
+    /// Experiment, run and key; no time.
+    Runs = 4,
+    /// Everything.
+    All = 5,
 }
 
-/// What one call is in a sum.
-fn contribution(call: &Call) -> CostRow {
-    let tokens = |count: Option<u64>| count.unwrap_or(0).min(MOST_TOKENS);
-    let usageless = call.usage.is_empty();
-    let estimated = call.usage_source == Some(UsageSource::Estimated);
-    let cost = call.cost.map_or(NanoUsd::ZERO, |cost| NanoUsd(cost.0.clamp(-MOST_COST, MOST_COST)));
-    CostRow {
-        key: Vec::new(),
-        calls: 1,
-        errors: u64::from(call.status != CallStatus::Ok),
-        input_tokens: tokens(call.usage.input),
-        cache_read_tokens: tokens(call.usage.cache_read),
-        cache_write_tokens: tokens(call.usage.cache_write),
-        output_tokens: tokens(call.usage.output),
-        reasoning_tokens: tokens(call.usage.reasoning),
-        estimated_calls: u64::from(estimated && !usageless),
-        usageless_calls: u64::from(usageless),
-        cost,
-        cost_estimated: if estimated { cost } else { NanoUsd::ZERO },
-        priced_calls: u64::from(call.cost.is_some()),
-        unpriced_calls: u64::from(call.cost.is_none() && !usageless),
-        duration_ns: call.duration_ns().clamp(0, MOST_DURATION),
+impl Grain {
+    const EACH: [Self; 6] = [Self::Ever, Self::Days, Self::PlacedDays, Self::Hours, Self::Runs, Self::All];
+
+    /// The hour at which the grain's period around `hour` begins.
+    fn period(self, hour: i64) -> i64 {
+        match self {
+            Self::Ever | Self::Runs => 0,
+            Self::Days | Self::PlacedDays => hour - hour.rem_euclid(24),
+            Self::Hours | Self::All => hour,
+        }
+    }
+
+    fn tells_experiment(self) -> bool {
+        !matches!(self, Self::Days | Self::Hours)
+    }
+
+    fn tells_run(self) -> bool {
+        matches!(self, Self::Runs | Self::All)
     }
 }
 
-/// The sums of a `CostRow`, in the order in which `sums` reads them.
+/// Names a sum's columns once, for what is added, read and summed.
+macro_rules! columns {
+    ($each:ident) => {
+        $each!(
+            calls,
+            errors,
+            input_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            output_tokens,
+            reasoning_tokens,
+            estimated_calls,
+            usageless_calls,
+            cost,
+            cost_estimated,
+            priced_calls,
+            unpriced_calls,
+            duration_ns
+        )
+    };
+}
+pub(super) use columns;
+
+macro_rules! added {
+    ($first:ident $(, $column:ident)*) => {
+        concat!(
+            stringify!($first), " = ", stringify!($first), " + excluded.", stringify!($first)
+            $(, ", ", stringify!($column), " = ", stringify!($column), " + excluded.", stringify!($column))*
+        )
+    };
+}
+pub(super) use added;
+
+macro_rules! names {
+    ($first:ident $(, $column:ident)*) => { concat!(stringify!($first) $(, ", ", stringify!($column))*) };
+}
+pub(super) use names;
+
 macro_rules! sums {
-    () => {
-        "
-    coalesce(sum(r.calls), 0), coalesce(sum(r.errors), 0), coalesce(sum(r.input_tokens), 0),
-    coalesce(sum(r.cache_read_tokens), 0), coalesce(sum(r.cache_write_tokens), 0),
-    coalesce(sum(r.output_tokens), 0), coalesce(sum(r.reasoning_tokens), 0),
-    coalesce(sum(r.estimated_calls), 0), coalesce(sum(r.usageless_calls), 0), coalesce(sum(r.cost), 0),
-    coalesce(sum(r.cost_estimated), 0), coalesce(sum(r.priced_calls), 0), coalesce(sum(r.unpriced_calls), 0),
-    coalesce(sum(r.duration_ns), 0)"
+    ($first:ident $(, $column:ident)*) => {
+        concat!(
+            "coalesce(sum(r.", stringify!($first), "), 0)"
+            $(, ", coalesce(sum(r.", stringify!($column), "), 0)")*
+        )
     };
 }
+pub(super) use sums;
 
-/// Reads `sums!()` from column `at` on.
-fn sums(row: &Row<'_>, at: usize, key: Vec<Option<String>>) -> rusqlite::Result<CostRow> {
-    Ok(CostRow {
-        key,
-        calls: row.get(at)?,
-        errors: row.get(at + 1)?,
-        input_tokens: row.get(at + 2)?,
-        cache_read_tokens: row.get(at + 3)?,
-        cache_write_tokens: row.get(at + 4)?,
-        output_tokens: row.get(at + 5)?,
-        reasoning_tokens: row.get(at + 6)?,
-        estimated_calls: row.get(at + 7)?,
-        usageless_calls: row.get(at + 8)?,
-        cost: NanoUsd(row.get(at + 9)?),
-        cost_estimated: NanoUsd(row.get(at + 10)?),
-        priced_calls: row.get(at + 11)?,
-        unpriced_calls: row.get(at + 12)?,
-        duration_ns: row.get(at + 13)?,
-    })
+const COLUMNS: usize = 14;
+
+/// The sums of some calls, in the order of `columns`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sums(pub(super) [i64; COLUMNS]);
+
+impl Sums {
+    /// What one call is in a sum.
+    fn of(call: &Call) -> Self {
+        let tokens = |count: Option<u64>| count.unwrap_or(0).min(MOST_TOKENS) as i64;
+        let usageless = call.usage.is_empty();
+        let estimated = call.usage_source == Some(UsageSource::Estimated);
+        let cost = call.cost.map_or(0, |cost| cost.0.clamp(-MOST_COST, MOST_COST));
+        Self([
+            1,
+            i64::from(call.status != CallStatus::Ok),
+            tokens(call.usage.input),
+            tokens(call.usage.cache_read),
+            tokens(call.usage.cache_write),
+            tokens(call.usage.output),
+            tokens(call.usage.reasoning),
+            i64::from(estimated && !usageless),
+            i64::from(usageless),
+            cost,
+            if estimated { cost } else { 0 },
+            i64::from(call.cost.is_some()),
+            i64::from(call.cost.is_none() && !usageless),
+            call.duration_ns().clamp(0, MOST_DURATION),
+        ])
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, one)| *sum = sum.saturating_add(one));
+    }
+
+    fn subtract(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, one)| *sum = sum.saturating_sub(one));
+    }
+
+    /// Reads the columns from `at` on.
+    pub(super) fn read(row: &Row<'_>, at: usize, key: Vec<Option<String>>) -> rusqlite::Result<CostRow> {
+        Ok(CostRow {
+            key,
+            calls: row.get(at)?,
+            errors: row.get(at + 1)?,
+            input_tokens: row.get(at + 2)?,
+            cache_read_tokens: row.get(at + 3)?,
+            cache_write_tokens: row.get(at + 4)?,
+            output_tokens: row.get(at + 5)?,
+            reasoning_tokens: row.get(at + 6)?,
+            estimated_calls: row.get(at + 7)?,
+            usageless_calls: row.get(at + 8)?,
+            cost: NanoUsd(row.get(at + 9)?),
+            cost_estimated: NanoUsd(row.get(at + 10)?),
+            priced_calls: row.get(at + 11)?,
+            unpriced_calls: row.get(at + 12)?,
+            duration_ns: row.get(at + 13)?,
+        })
+    }
 }
 
-/// How a dimension is grouped by (ids, so that two runs of one name stay two lines) and how it is shown.
-fn fragments(dimension: Dimension) -> (&'static str, &'static str) {
-    match dimension {
-        // Rounded towards the past, before 1970 too.
-        Dimension::Day => ("(r.hour - (r.hour % 24 + 24) % 24)", "(r.hour - (r.hour % 24 + 24) % 24)"),
-        Dimension::Hour => ("r.hour", "r.hour"),
-        Dimension::Experiment => {
-            ("r.experiment_id", "(SELECT name FROM experiments WHERE id = r.experiment_id)")
+/// The texts of a key, in the order of the columns from `experiment_id` on.
+type Place<'c> = [&'c str; 7];
+
+const EXPERIMENT: usize = 0;
+const RUN: usize = 1;
+const KEY: usize = 6;
+
+fn place(call: &Call) -> Place<'_> {
+    [
+        &call.experiment_id,
+        call.run_id.as_deref().unwrap_or_default(),
+        &call.upstream,
+        &call.provider,
+        call.model().unwrap_or_default(),
+        &call.operation,
+        call.key_fingerprint.as_deref().unwrap_or_default(),
+    ]
+}
+
+/// What a transaction changes of the sums. Calls that share an hour and a place are added up here, so that
+/// each row is written once however many they are.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    changes: HashMap<Vec<u8>, Change>,
+    /// Some calls were taken out, so that rows may be left with none.
+    removes: bool,
+    key: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Change {
+    hour: i64,
+    place: [String; 7],
+    sums: Sums,
+    total: Total,
+}
+
+impl Tally {
+    /// Adds a call, once: the caller knows that it is new.
+    pub(super) fn add(&mut self, call: &Call) {
+        let change = self.change(call);
+        change.sums.add(&Sums::of(call));
+        change.total.add(call);
+    }
+
+    /// Takes out a call that was added, as it was when it was added: to erase it, or to add it changed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for erasing and for pricing anew, which come next"))]
+    pub(super) fn remove(&mut self, call: &Call) {
+        self.removes = true;
+        let change = self.change(call);
+        change.sums.subtract(&Sums::of(call));
+        change.total.remove(call);
+    }
+
+    fn change(&mut self, call: &Call) -> &mut Change {
+        let hour = call.started_at.0.div_euclid(HOUR);
+        let place = place(call);
+        self.key.clear();
+        self.key.extend_from_slice(&hour.to_le_bytes());
+        for text in place {
+            self.key.extend_from_slice(&text.len().to_le_bytes());
+            self.key.extend_from_slice(text.as_bytes());
         }
-        Dimension::Run => ("r.run_id", "(SELECT name FROM runs WHERE id = r.run_id)"),
-        Dimension::Model => ("r.model", "nullif(r.model, '')"),
-        Dimension::Provider => ("r.provider", "nullif(r.provider, '')"),
-        Dimension::Upstream => ("r.upstream", "nullif(r.upstream, '')"),
-        Dimension::Operation => ("r.operation", "nullif(r.operation, '')"),
-        Dimension::Key => ("r.key_fingerprint", "nullif(r.key_fingerprint, '')"),
-    }
-}
-
-/// Sums of the rollups, largest cost first; in order of time where that is the first dimension.
-pub(super) fn costs(connection: &Connection, query: &CostQuery) -> Result<Vec<CostRow>, Error> {
-    let Some((text, values)) = select(connection, query)? else {
-        // A place that does not exist has spent nothing.
-        let total = CostRow::default();
-        return Ok(if query.by.is_empty() { vec![total] } else { Vec::new() });
-    };
-    let mut statement = connection.prepare_cached(&text)?;
-    let values: Vec<&dyn ToSql> = values.iter().map(|value| &**value).collect();
-    let rows = statement.query_map(values.as_slice(), |row| {
-        let mut key = Vec::with_capacity(query.by.len());
-        for (column, dimension) in query.by.iter().enumerate() {
-            key.push(match dimension {
-                Dimension::Day => Some(UnixNanos(row.get::<_, i64>(column)?.saturating_mul(HOUR)).date()),
-                Dimension::Hour => Some(hour(row.get(column)?)),
-                _ => row.get(column)?,
-            });
+        if !self.changes.contains_key(&self.key) {
+            let (sums, total) = (Sums::default(), Total::default());
+            let change = Change { hour, place: place.map(str::to_owned), sums, total };
+            self.changes.insert(self.key.clone(), change);
         }
-        sums(row, query.by.len(), key)
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
+        self.changes.get_mut(&self.key).unwrap_or_else(|| unreachable!("it was put in just now"))
+    }
 
-type Bound = Box<dyn ToSql>;
-
-/// The statement and its values; `None` where the query names an experiment or run that does not exist.
-fn select(connection: &Connection, query: &CostQuery) -> Result<Option<(String, Vec<Bound>)>, Error> {
-    let mut text = "SELECT ".to_owned();
-    for dimension in &query.by {
-        text.push_str(fragments(*dimension).1);
-        text.push_str(", ");
-    }
-    text.push_str(sums!());
-    text.push_str(" FROM rollups AS r WHERE 1");
-    let mut values: Vec<Bound> = Vec::new();
-    if let Some(since) = query.since {
-        text.push_str(" AND r.hour >= ?");
-        values.push(Box::new(since.0.div_euclid(HOUR)));
-    }
-    if let Some(until) = query.until {
-        text.push_str(" AND r.hour < ?");
-        values.push(Box::new(until.0.div_euclid(HOUR) + i64::from(until.0.rem_euclid(HOUR) > 0)));
-    }
-    if let Some(experiment) = &query.experiment {
-        let Some(id) = runs::experiment_id(connection, experiment)? else { return Ok(None) };
-        text.push_str(" AND r.experiment_id = ?");
-        values.push(Box::new(id));
-    }
-    if let Some(run) = &query.run {
-        let ids = runs::run_ids(connection, run)?;
-        if ids.is_empty() {
-            return Ok(None);
+    /// Writes the changes.
+    pub(super) fn apply(self, connection: &Connection) -> Result<(), Error> {
+        let mut rows: HashMap<(Grain, i64, Place<'_>), Sums> = HashMap::new();
+        let mut runs: HashMap<(&str, &str), (Sums, Total)> = HashMap::new();
+        for change in self.changes.values() {
+            let place: Place<'_> = std::array::from_fn(|at| change.place[at].as_str());
+            for grain in Grain::EACH {
+                let mut place = place;
+                if !grain.tells_experiment() {
+                    (place[EXPERIMENT], place[KEY]) = ("", "");
+                }
+                if !grain.tells_run() {
+                    place[RUN] = "";
+                }
+                rows.entry((grain, grain.period(change.hour), place)).or_default().add(&change.sums);
+            }
+            let (sums, total) = runs.entry((place[RUN], place[EXPERIMENT])).or_default();
+            sums.add(&change.sums);
+            total.merge(&change.total);
         }
-        text.push_str(" AND r.run_id IN (SELECT value FROM json_each(?))");
-        values.push(Box::new(serde_json::Value::from(ids).to_string()));
-    }
-    let groups: Vec<_> = query.by.iter().map(|dimension| fragments(*dimension).0).collect();
-    if let Some(first) = groups.first() {
-        let groups = groups.join(", ");
-        text.push_str(" GROUP BY ");
-        text.push_str(&groups);
-        text.push_str(" ORDER BY ");
-        if matches!(query.by.first(), Some(Dimension::Day | Dimension::Hour)) {
-            text.push_str(first);
-            text.push_str(", ");
+        let mut add = connection.prepare_cached(ADD)?;
+        for ((grain, period, place), sums) in rows {
+            let key = [ToSqlOutput::from(grain as i64), ToSqlOutput::from(period)];
+            let values = place.into_iter().map(ToSqlOutput::from).chain(sums.0.map(ToSqlOutput::from));
+            add.execute(params_from_iter(key.into_iter().chain(values)))?;
         }
-        text.push_str("sum(r.cost) DESC, sum(r.calls) DESC, ");
-        text.push_str(&groups);
+        for ((run, experiment), (sums, total)) in runs {
+            totals::apply(connection, run, experiment, &sums, &total)?;
+        }
+        if self.removes {
+            connection.prepare_cached("DELETE FROM rollups WHERE calls = 0")?.execute([])?;
+            connection.prepare_cached("DELETE FROM run_totals WHERE calls = 0")?.execute([])?;
+        }
+        Ok(())
     }
-    Ok(Some((text, values)))
 }
 
-/// `2026-11-23T08:00Z`.
-fn hour(hours: i64) -> String {
-    let mut text: String = UnixNanos(hours.saturating_mul(HOUR)).rfc3339().chars().take(16).collect();
-    text.push('Z');
-    text
-}
+const ADD: &str = concat!(
+    "INSERT INTO rollups (
+        grain, period, experiment_id, run_id, upstream, provider, model, operation, key_fingerprint, ",
+    columns!(names),
+    ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET ",
+    columns!(added)
+);
 
-const OF_RUN: &str = concat!("SELECT ", sums!(), " FROM rollups AS r WHERE r.run_id = ?1");
-const OF_EXPERIMENT: &str = concat!("SELECT ", sums!(), " FROM rollups AS r WHERE r.experiment_id = ?1");
-
-pub(super) fn of_run(connection: &Connection, id: &str) -> Result<CostRow, Error> {
-    Ok(connection.prepare_cached(OF_RUN)?.query_row([id], |row| sums(row, 0, Vec::new()))?)
-}
+const OF_EXPERIMENT: &str =
+    concat!("SELECT ", columns!(sums), " FROM rollups AS r WHERE r.experiment_id = ?1 AND r.grain = 0");
 
 pub(super) fn of_experiment(connection: &Connection, id: &str) -> Result<CostRow, Error> {
-    Ok(connection.prepare_cached(OF_EXPERIMENT)?.query_row([id], |row| sums(row, 0, Vec::new()))?)
+    let read = |row: &Row<'_>| Sums::read(row, 0, Vec::new());
+    Ok(connection.prepare_cached(OF_EXPERIMENT)?.query_row([id], read)?)
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rollups;
+use super::{rollups, totals};
 use crate::model::{
     Error, RunId, UnixNanos,
     filter::{ExperimentSummary, RunSummary},
@@ -200,7 +200,7 @@ fn summary(connection: &Connection, (mut run, experiment): (Run, String)) -> Res
         .prepare_cached(RUN_TAGS)?
         .query_map([&run.id], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let totals = rollups::of_run(connection, &run.id)?;
+    let totals = totals::sums_of_run(connection, &run.id)?;
     Ok(RunSummary { run, experiment, totals })
 }
 

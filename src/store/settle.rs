@@ -1,7 +1,7 @@
 //! One settled call into the store: placed, written, its bodies interned, its sums added; or left as it is
 //! when it is there already. Runs inside the writer's transaction and never begins or ends one.
 
-use super::{Side, bodies, calls, rollups, runs, writer::Write};
+use super::{Side, bodies, calls, rollups::Tally, runs, writer::Write};
 use crate::model::{
     Error,
     call::{Call, Placement, Settled},
@@ -10,10 +10,14 @@ use crate::model::{
 
 /// Writes each call and returns it as it is in the store.
 pub(super) fn settle(write: &mut Write<'_>, settled: Vec<Settled>) -> Result<Vec<Call>, Error> {
-    settled.into_iter().map(|settled| one(write, settled)).collect()
+    let mut tally = Tally::default();
+    let calls =
+        settled.into_iter().map(|settled| one(write, &mut tally, settled)).collect::<Result<_, _>>()?;
+    tally.apply(write.connection)?;
+    Ok(calls)
 }
 
-fn one(write: &mut Write<'_>, settled: Settled) -> Result<Call, Error> {
+fn one(write: &mut Write<'_>, tally: &mut Tally, settled: Settled) -> Result<Call, Error> {
     let Settled { mut call, placement, request, response, arrivals } = settled;
     let connection = write.connection;
     if let Some(sequence) = calls::sequence(connection, call.id)?
@@ -25,7 +29,7 @@ fn one(write: &mut Write<'_>, settled: Settled) -> Result<Call, Error> {
     let sequence = calls::insert(connection, write.interned, &call)?;
     bodies::insert(connection, write.interned, sequence, Side::Request, &request, &[])?;
     bodies::insert(connection, write.interned, sequence, Side::Response, &response, &arrivals)?;
-    rollups::add(connection, &call)?;
+    tally.add(&call);
     if let Some(run) = &call.run_id {
         runs::touch(connection, run, call.started_at, call.ended_at)?;
     }

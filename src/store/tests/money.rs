@@ -115,6 +115,16 @@ async fn check(calls: Vec<Settled>, by: Vec<Dimension>, since: Option<i64>, unti
             .filter(|call| call.run_id.as_ref() == Some(&one.run.id))
             .for_each(|call| add(&mut total, call));
         assert_eq!(one.totals, total);
+        let totals = store.run_totals(&one.run.id).await.unwrap();
+        assert_eq!(totals.sums, total);
+        let of_run = || stored.iter().filter(|call| call.run_id.as_ref() == Some(&one.run.id));
+        assert_eq!(totals.first_call_at, of_run().map(|call| call.started_at).min());
+        assert_eq!(totals.last_call_at, of_run().map(|call| call.ended_at).max());
+        let mut durations: Vec<_> = of_run().map(Call::duration_ns).collect();
+        durations.sort_unstable();
+        let median = durations[(durations.len() - 1) / 2] as f64;
+        assert!((totals.latency_p50_ns.unwrap() as f64 - median).abs() <= median * 0.05 + 1_000.0);
+        assert_eq!(totals.latency.count(), total.calls);
         names.insert(one.run.id, one.run.name);
     }
 
@@ -258,4 +268,63 @@ async fn hours_and_days_are_named_in_utc_before_1970_too() {
         keys(Dimension::Hour).await,
         ["1969-12-31T23:00Z", "1970-01-01T00:00Z", "1970-01-01T23:00Z", "2026-11-23T08:00Z"]
     );
+}
+
+#[tokio::test]
+async fn what_is_added_can_be_taken_out() {
+    let (directory, store) = open();
+    let calls: Vec<_> = (0..4).map(|number| spending(number, Some(1), Some(1))).collect();
+    let stored = store.settle(calls).await.unwrap();
+    let sums =
+        async || (store.costs(CostQuery::default()).await.unwrap(), store.run("r").await.unwrap().totals);
+    let before = sums().await;
+    store.settle(vec![spending(9, Some(7), Some(7))]).await.unwrap();
+    let ninth = store.call(&id(9).to_string()).await.unwrap();
+    let taken_out = async |calls: Vec<Call>| {
+        let mut tally = crate::store::rollups::Tally::default();
+        calls.iter().for_each(|call| tally.remove(call));
+        tally.apply(&outside(&directory)).unwrap();
+    };
+    taken_out(vec![ninth]).await;
+    assert_eq!(sums().await, before);
+    assert_eq!(store.run_totals(&store.run("r").await.unwrap().run.id).await.unwrap().latency.count(), 4);
+    taken_out(stored).await;
+    assert_eq!((count(&directory, "rollups"), count(&directory, "run_totals")), (0, 0));
+}
+
+#[tokio::test]
+async fn sums_of_an_older_store_are_taken_over() {
+    let directory = TempDir::new().unwrap();
+    {
+        let connection = Connection::open(directory.path().join(FILE)).unwrap();
+        connection.execute_batch(crate::store::migrate::MIGRATIONS[0].sql).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)
+                    STRICT;
+                INSERT INTO migrations VALUES (1, '0001_init', 0);
+                INSERT INTO runs VALUES ('r', '0', 'r', 'RUNNING', 0, NULL, NULL, 1);
+                INSERT INTO rollups VALUES
+                    (-1, '0', '', 'u', 'p', 'm', 'o', '', 1, 1, 1, 0, 0, 0, 0, 0, 0, 5, 0, 1, 0, 9),
+                    (23, '0', 'r', 'u', 'p', 'm', 'o', 'k', 2, 0, 1, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0, 9),
+                    (24, '0', 'r', 'u', 'p', 'n', 'o', 'k', 4, 0, 1, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0, 9);",
+            )
+            .unwrap();
+    }
+    let store = Store::open(&Config::default(), directory.path()).unwrap();
+    let rows = async |by: &[Dimension], until: i64| {
+        let until = (until > 0).then_some(UnixNanos(until * HOUR));
+        let query = CostQuery { by: by.to_vec(), until, ..CostQuery::default() };
+        let rows = store.costs(query).await.unwrap();
+        rows.iter().map(|row| (row.calls, row.cost.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&[], 0).await, [(7, 21)]);
+    assert_eq!(rows(&[], 24).await, [(3, 12)]);
+    assert_eq!(rows(&[Dimension::Hour], 0).await, [(1, 5), (2, 7), (4, 9)]);
+    assert_eq!(rows(&[Dimension::Day], 0).await, [(1, 5), (2, 7), (4, 9)]);
+    assert_eq!(rows(&[Dimension::Day, Dimension::Key], 0).await, [(1, 5), (2, 7), (4, 9)]);
+    assert_eq!(rows(&[Dimension::Model], 0).await, [(3, 12), (4, 9)]);
+    assert_eq!(rows(&[Dimension::Run], 0).await, [(6, 16), (1, 5)]);
+    assert_eq!(rows(&[Dimension::Run, Dimension::Model], 0).await, [(4, 9), (2, 7), (1, 5)]);
+    assert_eq!(store.run_totals("r").await.unwrap().latency_p50_ns, None, "not known of older calls");
 }
