@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod app;
+pub mod artifacts;
 pub mod capture;
 pub mod cli;
 pub mod config;

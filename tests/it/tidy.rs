@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A module's layer. Imports point down only, and siblings on layer 4 never import each other.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("model", 0),
     ("wire", 1),
     ("pricing", 1),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("journal", 2),
     ("store", 2),
     ("upstream", 2),
+    ("artifacts", 2),
     ("capture", 3),
     ("eval", 3),
     ("replay", 3),
