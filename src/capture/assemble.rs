@@ -153,6 +153,7 @@ fn interrupted(assembly: &Assembly) -> Closed {
         sent_recorded: sent,
         received_bytes: received,
         received_recorded: received,
+        drained_bytes: 0,
     }
 }
 
@@ -191,6 +192,7 @@ mod tests {
             sent_recorded: 0,
             received_bytes: 4,
             received_recorded: 4,
+            drained_bytes: 0,
         }))
     }
 

@@ -19,7 +19,7 @@ use super::{
     settle::Settler,
 };
 use crate::{
-    journal::{Journal, Position, Reader},
+    journal::{Entry, Journal, Position, Reader},
     model::{
         Error, ErrorCode,
         call::{Call, Settled},
@@ -43,6 +43,7 @@ const RELEASE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Progress {
     settled: AtomicU64,
+    applied: AtomicU64,
     refused: AtomicU64,
     panics: AtomicU64,
     strays: AtomicU64,
@@ -54,9 +55,11 @@ pub struct Progress {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProjectorStats {
     pub settled_calls: u64,
-    /// Calls the store refused as invalid: counted, logged, passed over.
+    /// Calls that came out of the journal and are in the store, those included that were there before.
+    pub applied_calls: u64,
+    /// Calls the store refused as invalid, or that nothing could be made of: counted, logged, passed over.
     pub refused_calls: u64,
-    /// Calls whose decoding panicked; they are stored without their decoded facts.
+    /// Faults of our own. A call whose decoding panicked is stored without its decoded facts.
     pub panics: u64,
     pub stray_records: u64,
     pub open_calls: u64,
@@ -106,6 +109,7 @@ impl Projector {
             progress: Arc::clone(&progress),
             stop: Arc::clone(&stop),
             assembler: Assembler::default(),
+            counted: Position(0),
         };
         let thread = thread::Builder::new()
             .name("tapline-projector".to_owned())
@@ -132,6 +136,7 @@ impl Projector {
         let progress = &*self.progress;
         ProjectorStats {
             settled_calls: progress.settled.load(Ordering::Relaxed),
+            applied_calls: progress.applied.load(Ordering::Relaxed),
             refused_calls: progress.refused.load(Ordering::Relaxed),
             panics: progress.panics.load(Ordering::Relaxed),
             stray_records: progress.strays.load(Ordering::Relaxed),
@@ -154,6 +159,13 @@ impl Projector {
     }
 }
 
+/// Calls on their way to the store, and how many of them count: those that were counted before do not.
+#[derive(Default)]
+struct Batch {
+    calls: Vec<Settled>,
+    counted: u64,
+}
+
 /// The thread's own state.
 struct Work {
     journal: Journal,
@@ -171,6 +183,8 @@ struct Work {
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
     assembler: Assembler,
+    /// Up to where calls were counted: what is applied once more counts once.
+    counted: Position,
 }
 
 impl Work {
@@ -184,16 +198,22 @@ impl Work {
                     continue;
                 }
             };
-            let mut batch: Vec<Settled> = Vec::new();
+            let mut batch = Batch::default();
             for entry in entries {
-                for finished in self.assembler.take(entry) {
-                    batch.push(self.settle(finished));
-                    if batch.len() >= BATCH_CALLS && !self.store(std::mem::take(&mut batch)) {
+                let counts = entry.end > self.counted;
+                self.counted = self.counted.max(entry.end);
+                for finished in self.assemble(entry) {
+                    batch.counted += u64::from(counts);
+                    match self.settle(finished) {
+                        Some(settled) => batch.calls.push(settled),
+                        None => self.refused(&mut batch),
+                    }
+                    if batch.calls.len() >= BATCH_CALLS && !self.store(std::mem::take(&mut batch)) {
                         return;
                     }
                 }
             }
-            if !batch.is_empty() && !self.store(batch) {
+            if !batch.calls.is_empty() && !self.store(batch) {
                 return;
             }
             let progress = &*self.progress;
@@ -213,6 +233,9 @@ impl Work {
             return;
         }
         self.released = Instant::now();
+        if !self.store.is_in_place() {
+            return self.begin_again();
+        }
         if self.durable
             && std::mem::take(&mut self.unsynced)
             && let Err(error) = self.runtime.block_on(self.store.sync())
@@ -224,40 +247,93 @@ impl Work {
         self.journal.release(before);
     }
 
+    /// The store's file was removed or replaced: what was written to it since is out of everybody's reach. A new
+    /// one is made, or the one that stands there now is opened, and what the journal still has is applied to it.
+    fn begin_again(&mut self) {
+        self.say_failing("the store's file was removed or replaced while it was open");
+        tracing::error!(
+            "the store's file was removed or replaced; what the journal still holds goes to the new one"
+        );
+        let opened = self.runtime.block_on(async {
+            self.store.reopen().await?;
+            self.store.ping().await
+        });
+        match opened {
+            Ok(()) => {
+                self.assembler = Assembler::default();
+                self.reader.rewind();
+                self.say_well();
+            }
+            Err(error) => self.say_failing(&error.message),
+        }
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// A panic in a reader costs one call its decoded facts, never the process or the recording.
-    fn settle(&self, finished: Finished) -> Settled {
+    /// Runs a step in which a fault of ours may cost one call, never the thread.
+    fn guarded<T>(&self, what: &str, step: impl FnOnce() -> T) -> Option<T> {
+        catch_unwind(AssertUnwindSafe(step))
+            .inspect_err(|_| {
+                self.progress.panics.fetch_add(1, Ordering::Relaxed);
+                tracing::error!("{what} panicked");
+            })
+            .ok()
+    }
+
+    fn assemble(&mut self, entry: Entry) -> Vec<Finished> {
+        let mut assembler = std::mem::take(&mut self.assembler);
+        let finished = self.guarded("putting a call together", || assembler.take(entry)).unwrap_or_default();
+        self.assembler = assembler;
+        finished
+    }
+
+    /// A panic in a reader costs a call its decoded facts; only when even that fails, the call.
+    fn settle(&self, finished: Finished) -> Option<Settled> {
         let undecoded = finished.clone();
-        catch_unwind(AssertUnwindSafe(|| self.settler.settle(finished))).unwrap_or_else(|_| {
-            self.progress.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(call = %undecoded.opened.call, "decoding a call panicked; it is kept as plain HTTP");
-            self.settler.settle_undecoded(undecoded)
+        let call = finished.opened.call;
+        self.guarded("decoding a call", || self.settler.settle(finished)).or_else(|| {
+            tracing::error!(%call, "the call is kept as plain HTTP");
+            self.guarded("keeping a call as plain HTTP", || self.settler.settle_undecoded(undecoded))
         })
     }
 
+    /// One call of the batch is passed over.
+    fn refused(&self, batch: &mut Batch) {
+        let counts = u64::from(batch.counted > 0);
+        batch.counted -= counts;
+        self.progress.refused.fetch_add(counts, Ordering::Relaxed);
+    }
+
     /// Stores a batch however long it takes; false when told to stop meanwhile (the journal still has it).
-    fn store(&mut self, batch: Vec<Settled>) -> bool {
+    fn store(&mut self, mut batch: Batch) -> bool {
         let mut pause = FIRST_RETRY;
         loop {
-            match self.runtime.block_on(self.store.settle(batch.clone())) {
+            match self.runtime.block_on(self.store.settle(batch.calls.clone())) {
                 Ok(calls) => {
                     self.say_well();
                     self.unsynced = true;
                     self.progress.settled.fetch_add(calls.len() as u64, Ordering::Relaxed);
-                    calls.iter().for_each(|call| (self.on_settled)(call));
+                    self.progress.applied.fetch_add(batch.counted, Ordering::Relaxed);
+                    for call in &calls {
+                        self.guarded("telling of a call", || (self.on_settled)(call));
+                    }
                     return true;
                 }
                 // Only what a call itself says can be invalid: find the one, keep the others.
                 Err(error) if matches!(error.code, ErrorCode::Invalid | ErrorCode::Conflict) => {
-                    if let [refused] = batch.as_slice() {
-                        self.progress.refused.fetch_add(1, Ordering::Relaxed);
+                    if let [refused] = batch.calls.as_slice() {
                         tracing::error!(call = %refused.call.id, %error, "the store refused a call");
+                        self.refused(&mut batch);
                         return true;
                     }
-                    return batch.into_iter().all(|one| self.store(vec![one]));
+                    let mut counted = batch.counted;
+                    return batch.calls.into_iter().all(|one| {
+                        let counts = u64::from(counted > 0);
+                        counted -= counts;
+                        self.store(Batch { calls: vec![one], counted: counts })
+                    });
                 }
                 Err(error) => {
                     self.say_failing(&error.message);

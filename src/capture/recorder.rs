@@ -2,11 +2,16 @@
 //! waits and never fails; only the `Ack` of the end may be waited for. No decoding, hashing or
 //! compression happens here: that is the projector's, behind the journal.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -17,7 +22,7 @@ use crate::{
     journal::{Ack, Journal},
     model::{
         CallId, SpanId, TraceId, UnixNanos,
-        record::{Answered, Closed, Failure, Opened, Outcome, Record, Scope},
+        record::{Answered, Closed, Failure, Opened, Outcome, Record, Scope, Source},
     },
     wire::TraceParent,
 };
@@ -62,19 +67,94 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Shared {
     journal: Journal,
-    config: Config,
+    config: ArcSwap<Config>,
     fingerprints: Fingerprints,
+    panics: AtomicU64,
+    unrecorded: AtomicU64,
+    /// Records that shall panic on their way.
+    #[cfg(test)]
+    bombs: AtomicU64,
+}
+
+impl Shared {
+    /// A fault of ours costs a part of the recording, never the traffic (invariant 2).
+    fn guarded<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let work = || {
+            #[cfg(test)]
+            self.explode();
+            work()
+        };
+        let done = catch_unwind(AssertUnwindSafe(work));
+        if done.is_err() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("recording panicked; the call goes on and what is missing is noted on it");
+        }
+        done.ok()
+    }
+
+    #[cfg(test)]
+    fn explode(&self) {
+        let lit = self.bombs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        assert!(lit.is_err(), "as the test asked");
+    }
 }
 
 impl Recorder {
     pub fn new(journal: Journal, config: Config, fingerprints: Fingerprints) -> Self {
-        Self { shared: Arc::new(Shared { journal, config, fingerprints }) }
+        Self {
+            shared: Arc::new(Shared {
+                journal,
+                config: ArcSwap::from_pointee(config),
+                fingerprints,
+                panics: AtomicU64::new(0),
+                unrecorded: AtomicU64::new(0),
+                #[cfg(test)]
+                bombs: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Calls that open from now on are kept as `config` says.
+    pub fn reconfigure(&self, config: Config) {
+        self.shared.config.store(Arc::new(config));
+    }
+
+    /// Faults of our own while something was recorded.
+    pub fn panics(&self) -> u64 {
+        self.shared.panics.load(Ordering::Relaxed)
+    }
+
+    /// Calls of which such a fault left nothing.
+    pub fn unrecorded_calls(&self) -> u64 {
+        self.shared.unrecorded.load(Ordering::Relaxed)
     }
 
     /// Journals the intent and returns the call's recording. Dropping the recording without `close`
     /// closes it as `ClientGone`: a call ends exactly once however it ends (invariant 3).
     pub fn open(&self, begin: Begin<'_>) -> Recording {
         let call = CallId(*uuid::Uuid::now_v7().as_bytes());
+        let (at, began) = (begin.at, Instant::now());
+        let opened = self.shared.guarded(|| self.intend(call, begin));
+        if opened.is_none() {
+            self.shared.unrecorded.fetch_add(1, Ordering::Relaxed);
+        }
+        Recording {
+            state: Arc::new(State {
+                config: self.shared.config.load_full(),
+                shared: Arc::clone(&self.shared),
+                call,
+                at,
+                began,
+                closed: AtomicBool::new(opened.is_none()),
+                left: OnceLock::new(),
+                sent: Tally::default(),
+                received: Tally::default(),
+            }),
+        }
+    }
+
+    /// The intent into the journal.
+    fn intend(&self, call: CallId, begin: Begin<'_>) {
         // More than one traceparent is as good as none (W3C trace context, level 2).
         let mut parents = begin.headers.get_all("traceparent").iter();
         let parent = match (parents.next(), parents.next()) {
@@ -99,15 +179,6 @@ impl Recorder {
             key_fingerprint: self.shared.fingerprints.of(begin.headers),
         };
         self.shared.journal.append(Record::Opened(Box::new(opened)));
-        Recording {
-            state: Arc::new(State {
-                shared: Arc::clone(&self.shared),
-                call,
-                closed: AtomicBool::new(false),
-                sent: Tally::default(),
-                received: Tally::default(),
-            }),
-        }
     }
 }
 
@@ -131,8 +202,16 @@ pub struct Recording {
 #[derive(Debug)]
 struct State {
     shared: Arc<Shared>,
+    /// As it was when the call opened.
+    config: Arc<Config>,
     call: CallId,
+    /// The wall clock is read once a call. Every later time is this and what the monotonic clock says since, so
+    /// that a clock that is set while the call runs changes none of its durations.
+    at: UnixNanos,
+    began: Instant,
     closed: AtomicBool,
+    /// When the client left and what had been received until then, where the call goes on without it.
+    left: OnceLock<(Instant, u64)>,
     sent: Tally,
     received: Tally,
 }
@@ -181,44 +260,56 @@ impl Recording {
         self.state.call
     }
 
+    /// The time for the call's records.
+    pub fn now(&self) -> UnixNanos {
+        self.state.now()
+    }
+
     /// Bytes of the request body, in order: on their way upstream, or read away where no upstream took them.
     pub fn sent(&self, bytes: &Bytes) {
         let state = &*self.state;
-        let limit = if state.shared.config.content { state.shared.config.max_request_bytes } else { 0 };
-        if let Some(kept) = state.sent.take(bytes, limit) {
-            let length = kept.len() as u64;
-            let journalled = state.shared.journal.append(Record::Sent { call: state.call, bytes: kept });
-            state.sent.settle(journalled, length);
-        }
+        let limit = if state.config.content { state.config.max_request_bytes } else { 0 };
+        state.keep(&state.sent, bytes, limit, |call, bytes| Record::Sent { call, bytes });
     }
 
     /// The response's head.
     pub fn answered(&self, at: UnixNanos, status: u16, headers: &HeaderMap) {
         let state = &*self.state;
-        state.shared.journal.append(Record::Answered(Box::new(Answered {
-            call: state.call,
-            at,
-            status,
-            headers: redact::headers(headers),
-        })));
+        if self.is_closed() {
+            return;
+        }
+        state.shared.guarded(|| {
+            state.shared.journal.append(Record::Answered(Box::new(Answered {
+                call: state.call,
+                at,
+                status,
+                headers: redact::headers(headers),
+            })));
+        });
     }
 
     /// Bytes of the response body, as one frame came.
     pub fn received(&self, at: UnixNanos, bytes: &Bytes) {
         let state = &*self.state;
-        let limit = if state.shared.config.content { state.shared.config.max_response_bytes } else { 0 };
-        if let Some(kept) = state.received.take(bytes, limit) {
-            let length = kept.len() as u64;
-            let journalled =
-                state.shared.journal.append(Record::Received { call: state.call, at, bytes: kept });
-            state.received.settle(journalled, length);
-        }
+        let limit = if state.config.content { state.config.max_response_bytes } else { 0 };
+        state.keep(&state.received, bytes, limit, |call, bytes| Record::Received { call, at, bytes });
     }
 
     /// Bytes that crossed and are not to be kept: a tunnel's.
     pub fn passed(&self, sent: u64, received: u64) {
         self.state.sent.pass(sent);
         self.state.received.pass(received);
+    }
+
+    /// The client left, and the call goes on without it: however it ends now, that is how it ended.
+    pub fn client_left(&self) {
+        let state = &*self.state;
+        state.left.get_or_init(|| (Instant::now(), state.received.crossed.load(Ordering::Relaxed)));
+    }
+
+    /// How long the call has gone on without its client.
+    pub fn left_for(&self) -> Option<Duration> {
+        self.state.left.get().map(|(since, _)| since.elapsed())
     }
 
     /// Ends the call. The first close wins; later ones return `None`. The returned future resolves when
@@ -233,10 +324,33 @@ impl Recording {
 }
 
 impl State {
+    fn now(&self) -> UnixNanos {
+        let since = i64::try_from(self.began.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        UnixNanos(self.at.0.saturating_add(since))
+    }
+
+    /// Counts a piece of a body and journals what of it is to be kept.
+    fn keep(&self, tally: &Tally, bytes: &Bytes, limit: u64, record: impl FnOnce(CallId, Bytes) -> Record) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(kept) = tally.take(bytes, limit) else { return };
+        let length = kept.len() as u64;
+        let journalled = self.shared.guarded(|| self.shared.journal.append(record(self.call, kept)));
+        tally.settle(journalled == Some(true), length);
+    }
+
     fn close(&self, at: UnixNanos, outcome: Outcome, failure: Option<Failure>) -> Option<Ack> {
         if self.closed.swap(true, Ordering::AcqRel) {
             return None;
         }
+        let received_bytes = self.received.crossed.load(Ordering::Relaxed);
+        let (outcome, failure, drained_bytes) = match self.left.get() {
+            Some((_, before)) => {
+                (Outcome::ClientGone, Some(client_left()), received_bytes.saturating_sub(*before))
+            }
+            None => (outcome, failure, 0),
+        };
         let closed = Closed {
             call: self.call,
             at,
@@ -244,10 +358,22 @@ impl State {
             failure,
             sent_bytes: self.sent.crossed.load(Ordering::Relaxed),
             sent_recorded: self.sent.recorded.load(Ordering::Relaxed),
-            received_bytes: self.received.crossed.load(Ordering::Relaxed),
+            received_bytes,
             received_recorded: self.received.recorded.load(Ordering::Relaxed),
+            drained_bytes,
         };
-        Some(self.shared.journal.append_acked(Record::Closed(Box::new(closed))))
+        let append = || self.shared.journal.append_acked(Record::Closed(Box::new(closed.clone())));
+        // Without its end the call would stay open until the next start: worth a second try.
+        self.shared.guarded(append).or_else(|| self.shared.guarded(append))
+    }
+}
+
+/// What is said of a client that did not wait for the end.
+pub fn client_left() -> Failure {
+    Failure {
+        source: Source::Client,
+        code: "client_disconnect".to_owned(),
+        message: "the client left before the end of the response".to_owned(),
     }
 }
 
@@ -256,7 +382,7 @@ impl Drop for State {
         if !*self.closed.get_mut() {
             // The proxy's tasks were dropped mid-way (hyper drops a connection's future when its peer
             // goes): the client is gone.
-            drop(self.close(now(), Outcome::ClientGone, None));
+            drop(self.close(self.now(), Outcome::ClientGone, None));
         }
     }
 }
@@ -266,3 +392,6 @@ pub fn now() -> UnixNanos {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

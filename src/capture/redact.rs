@@ -2,50 +2,126 @@
 //! turns an API key into a salted fingerprint. Runs before anything is journalled. Bodies pass as they are.
 
 use http::HeaderMap;
+use serde_json::Value;
 
 use crate::model::record::Header;
 
 /// What stands where a secret stood.
 pub const MASK: &str = "***";
 
-/// Headers whose value is a credential. Names with a secret-like part are caught by `is_secret_name`.
-const SECRET_HEADERS: [&str; 6] =
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "api-key", "sec-websocket-protocol"];
-
-/// Parts of a header or query name that tell of a credential, wherever they stand.
-const SECRET_PARTS: [&str; 9] = [
-    "api-key",
-    "api_key",
+/// Words of a name that tell of a credential, wherever they stand in it: `x-portkey-api-key`, `db_password`.
+const SECRET_WORDS: [&str; 13] = [
     "apikey",
-    "secret",
+    "auth",
+    "authentication",
+    "authorization",
+    "cookie",
+    "credential",
+    "credentials",
+    "jwt",
+    "passwd",
     "password",
-    "access-token",
-    "access_token",
-    "auth-token",
-    "virtual-key",
+    "secret",
+    "signature",
+    "vk",
 ];
 
-/// Query names that are a credential only as a whole.
-const SECRET_QUERY: [&str; 6] = ["key", "sig", "signature", "token", "code", "x-amz-signature"];
+/// Words that do so as a name's last: `x-auth-token`, `x-openai-key`, but not `x-ratelimit-remaining-tokens`.
+const SECRET_ENDINGS: [&str; 5] = ["key", "token", "sig", "code", "assertion"];
 
-/// Vendor headers that are credentials without saying so.
-const VENDOR_SECRETS: [&str; 5] = [
-    "helicone-auth",
-    "x-bf-vk",
-    "cf-aig-authorization",
-    "x-goog-iam-authorization-token",
-    "x-amz-security-token",
+/// Names that sound like credentials and are none.
+const HARMLESS: [&str; 16] = [
+    "cache-key",
+    "continuation-token",
+    "country-code",
+    "error-code",
+    "finish-token",
+    "idempotency-key",
+    "language-code",
+    "next-token",
+    "nextpagetoken",
+    "page-token",
+    "prompt-cache-key",
+    "sec-websocket-key",
+    "status-code",
+    "surrogate-key",
+    "sync-token",
+    "x-idempotency-key",
 ];
 
+/// Headers whose value is a credential and whose name does not say so.
+const UNTOLD: [&str; 2] = ["set-cookie2", "sec-websocket-protocol"];
+
+/// Headers that hold addresses: a signed one, or one that brings a token back, is a credential.
+const ADDRESSES: [&str; 5] = ["content-location", "link", "location", "referer", "refresh"];
+
+/// How the keys of providers and platforms begin.
+const KEY_SHAPES: [&str; 18] = [
+    "aiza",
+    "eyj",
+    "fw_",
+    "ghp_",
+    "github_pat_",
+    "glpat-",
+    "gsk_",
+    "hf_",
+    "nvapi-",
+    "pat-",
+    "pplx-",
+    "r8_",
+    "rk_live_",
+    "sk-",
+    "sk_live_",
+    "xai-",
+    "xoxb-",
+    "xoxp-",
+];
+/// Shorter words are no keys.
+const KEY_LENGTH: usize = 16;
+
+/// Whether what goes by this name is a credential. Case and the kind of separator mean nothing.
 fn is_secret_name(name: &str) -> bool {
-    SECRET_PARTS.iter().any(|part| name.contains(part))
+    let mut spread = String::with_capacity(name.len() + 4);
+    let mut before = ' ';
+    for character in name.chars() {
+        // `accessToken` is two words.
+        if character.is_ascii_uppercase() && before.is_ascii_lowercase() {
+            spread.push('-');
+        }
+        spread.push(if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '-' });
+        before = character;
+    }
+    let name = spread.trim_matches('-');
+    if HARMLESS.contains(&name) {
+        return false;
+    }
+    let mut words = name.split('-').filter(|word| !word.is_empty());
+    words.clone().any(|word| SECRET_WORDS.contains(&word))
+        || words.next_back().is_some_and(|last| {
+            SECRET_ENDINGS.contains(&last)
+                || ["apikey", "accesstoken", "authtoken", "secretkey"].iter().any(|end| last.ends_with(end))
+        })
 }
 
-fn is_secret_header(name: &str) -> bool {
-    SECRET_HEADERS.contains(&name)
-        || VENDOR_SECRETS.contains(&name)
-        || is_secret_name(name)
-        || name.ends_with("-authorization")
+/// Whether a word looks like a key whatever it is called.
+fn is_key_shaped(word: &str) -> bool {
+    let lower = |shape: &&str| word.get(..shape.len()).is_some_and(|start| start.eq_ignore_ascii_case(shape));
+    word.len() >= KEY_LENGTH && KEY_SHAPES.iter().any(|shape| lower(&shape))
+}
+
+/// Text with every word masked that looks like a key; everything else byte for byte.
+pub fn text(text: &str) -> String {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+        masked.push_str(if is_key_shaped(word) { MASK } else { word });
+        let (between, next) = after.split_at(after.find(is_part).unwrap_or(after.len()));
+        masked.push_str(between);
+        rest = next;
+    }
+    masked
 }
 
 /// The head as it may be kept: names in lower case, each value byte as one `char`, secrets masked. An
@@ -54,23 +130,65 @@ pub fn headers(headers: &HeaderMap) -> Vec<Header> {
     headers
         .iter()
         .map(|(name, value)| {
-            let text: String = value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+            let value: String = value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
             let name = name.as_str();
-            let text = if !is_secret_header(name) {
-                text
-            } else {
-                match text.split_once(' ') {
-                    Some((scheme, _))
-                        if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("basic") =>
-                    {
-                        format!("{scheme} {MASK}")
-                    }
-                    _ => MASK.to_owned(),
-                }
-            };
-            (name.to_owned(), text)
+            (name.to_owned(), header(name, value))
         })
         .collect()
+}
+
+fn header(name: &str, value: String) -> String {
+    if is_secret_name(name) || UNTOLD.contains(&name) {
+        return match value.split_once(' ') {
+            Some((scheme, _))
+                if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("basic") =>
+            {
+                format!("{scheme} {MASK}")
+            }
+            _ => MASK.to_owned(),
+        };
+    }
+    if ADDRESSES.contains(&name) {
+        return text(&address(&value));
+    }
+    // A gateway's configuration as a header: `{"provider":"openai","api_key":"…"}`.
+    match value.trim_start().starts_with(['{', '[']) {
+        true => text(&document(value)),
+        false => text(&value),
+    }
+}
+
+/// JSON with the values of credential-like names masked; byte for byte where there are none.
+fn document(value: String) -> String {
+    match serde_json::from_str::<Value>(&value) {
+        Ok(mut parsed) => match mask(&mut parsed) {
+            true => parsed.to_string(),
+            false => value,
+        },
+        // What cannot be taken apart may hide anything behind such a name.
+        Err(_) => {
+            match value.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))).any(is_secret_name)
+            {
+                true => MASK.to_owned(),
+                false => value,
+            }
+        }
+    }
+}
+
+/// Returns whether anything was masked.
+fn mask(value: &mut Value) -> bool {
+    match value {
+        Value::Object(pairs) => pairs.iter_mut().fold(false, |masked, (name, value)| {
+            if is_secret_name(name) && !value.is_null() {
+                *value = Value::String(MASK.to_owned());
+                return true;
+            }
+            mask(value) || masked
+        }),
+        Value::Array(items) => items.iter_mut().fold(false, |masked, item| mask(item) || masked),
+        _ => false,
+    }
 }
 
 /// The target with the values of credential-like query names masked; everything else byte for byte.
@@ -78,21 +196,62 @@ pub fn target(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else {
         return target.to_owned();
     };
+    format!("{path}?{}", self::query(query))
+}
+
+fn query(query: &str) -> String {
     let pairs: Vec<String> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((name, value)) if !value.is_empty() => {
-                let lower = name.to_ascii_lowercase();
-                if SECRET_QUERY.contains(&lower.as_str()) || is_secret_name(&lower) {
-                    format!("{name}={MASK}")
-                } else {
-                    pair.to_owned()
-                }
+            Some((name, value)) if !value.is_empty() && is_secret_name(&decoded(name)) => {
+                format!("{name}={MASK}")
             }
-            _ => pair.to_owned(),
+            _ => text(pair),
         })
         .collect();
-    format!("{path}?{}", pairs.join("&"))
+    pairs.join("&")
+}
+
+/// An address of any kind: user and password, query and fragment masked as they need.
+fn address(address: &str) -> String {
+    let (rest, fragment) = address.split_once('#').map_or((address, None), |(rest, f)| (rest, Some(f)));
+    let (place, asked) = rest.split_once('?').map_or((rest, None), |(place, q)| (place, Some(q)));
+    let mut masked = match place.split_once("://").and_then(|(scheme, after)| {
+        let end = after.find('/').unwrap_or(after.len());
+        let (authority, path) = after.split_at(end);
+        let (_, host) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://{MASK}@{host}{path}"))
+    }) {
+        Some(masked) => masked,
+        None => place.to_owned(),
+    };
+    for (mark, part) in [('?', asked), ('#', fragment)] {
+        if let Some(part) = part {
+            masked.push(mark);
+            masked.push_str(&query(part));
+        }
+    }
+    masked
+}
+
+/// A query's name as the upstream reads it: `api%5Fkey` is `api_key`.
+fn decoded(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Turns keys into fingerprints: equal keys give equal fingerprints within one store, and nothing can be
@@ -132,56 +291,4 @@ impl Fingerprints {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect()
-    }
-
-    #[test]
-    fn inv7_credentials_are_masked_and_the_rest_stays() {
-        let kept = headers(&map(&[
-            ("authorization", "Bearer sk-canary"),
-            ("x-api-key", "sk-canary"),
-            ("x-portkey-api-key", "sk-canary"),
-            ("helicone-auth", "Bearer sk-canary"),
-            ("cookie", "session=sk-canary"),
-            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-canary"),
-            ("accept", "*/*"),
-            ("x-tapline-run", "v1"),
-        ]));
-        let text = format!("{kept:?}");
-        assert!(!text.contains("canary"), "{text}");
-        assert!(text.contains("Bearer ***") && text.contains("*/*") && text.contains("\"v1\""), "{text}");
-    }
-
-    #[test]
-    fn inv7_query_credentials_are_masked() {
-        assert_eq!(target("/models?key=canary&x=%2F&api_key=canary"), "/models?key=***&x=%2F&api_key=***");
-        assert_eq!(target("/models?keyword=a&b"), "/models?keyword=a&b");
-        assert_eq!(target("/models"), "/models");
-    }
-
-    #[test]
-    fn fingerprints_need_the_salt() {
-        let head = map(&[("authorization", "Bearer sk-1")]);
-        let one = Fingerprints::new([1; 32]).of(&head);
-        assert_eq!(one, Fingerprints::new([1; 32]).of(&map(&[("x-api-key", "sk-1")])));
-        assert_ne!(one, Fingerprints::new([2; 32]).of(&head));
-        assert_eq!(one.map(|text| text.len()), Some(16));
-        assert_eq!(Fingerprints::new([1; 32]).of(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn any_header_value_survives_as_characters() {
-        let mut head = HeaderMap::new();
-        head.insert("x-odd", HeaderValue::from_bytes(b"\xff\xe9 ok").unwrap());
-        assert_eq!(headers(&head), [("x-odd".to_owned(), "\u{ff}\u{e9} ok".to_owned())]);
-    }
-}
+mod tests;

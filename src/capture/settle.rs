@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{assemble::Finished, group};
+use arc_swap::ArcSwap;
+
+use super::{assemble::Finished, group, redact};
 use crate::{
     model::{
         UnixNanos,
@@ -21,13 +23,18 @@ use crate::{
 /// Turns finished calls into rows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Settler {
-    prices: Arc<PriceTable>,
+    prices: Arc<ArcSwap<PriceTable>>,
     limits: Limits,
 }
 
 impl Settler {
     pub fn new(prices: Arc<PriceTable>, limits: Limits) -> Self {
-        Self { prices, limits }
+        Self { prices: Arc::new(ArcSwap::new(prices)), limits }
+    }
+
+    /// Calls that are settled from now on, by any clone, are priced by another table.
+    pub fn price_by(&self, prices: Arc<PriceTable>) {
+        self.prices.store(prices);
     }
 
     pub fn settle(&self, finished: Finished) -> Settled {
@@ -66,11 +73,18 @@ impl Settler {
             }
         }
 
+        if closed.drained_bytes > 0 {
+            notes.push(format!(
+                "the client left; {} bytes of the response were read from the upstream without it",
+                closed.drained_bytes
+            ));
+        }
+
         let http_status = answered.as_ref().map(|answered| answered.status);
         let verdict = judge(&closed, http_status, &exchange);
         let (usage, usage_source) = self.usage(&exchange, verdict.status);
         let cost = usage_source.and_then(|_| {
-            self.prices.cost(
+            self.prices.load().cost(
                 &usage,
                 &Billing {
                     provider: &opened.provider,
@@ -119,7 +133,8 @@ impl Settler {
             http_status,
             error_type: verdict.error_type,
             error_source: verdict.source,
-            error_message: verdict.message,
+            // Some upstreams repeat the key that they refuse.
+            error_message: verdict.message.map(|message| redact::text(&message)),
             finish_reasons: exchange
                 .response
                 .choices
@@ -221,7 +236,7 @@ fn judge(closed: &Closed, http_status: Option<u16>, exchange: &Exchange) -> Verd
     let whole =
         exchange.response.complete && said.is_none() && http_status.is_some_and(|status| status < 400);
     match closed.outcome {
-        _ if whole && closed.outcome != Outcome::UpstreamFailed => {
+        _ if whole && closed.outcome != Outcome::UpstreamFailed && closed.drained_bytes == 0 => {
             Verdict { status: CallStatus::Ok, error_type: None, source: None, message: None }
         }
         Outcome::Completed | Outcome::ClientError

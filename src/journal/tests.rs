@@ -88,6 +88,7 @@ fn closed(n: u8) -> Record {
         sent_recorded: 1,
         received_bytes: 2,
         received_recorded: 3,
+        drained_bytes: 1,
     }))
 }
 

@@ -102,6 +102,14 @@ pub struct Closed {
     pub sent_recorded: u64,
     pub received_bytes: u64,
     pub received_recorded: u64,
+    /// Of the received bytes those that came after the client had left, where the upstream is then drained.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drained_bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How a call ended, seen from the wire.

@@ -11,6 +11,7 @@ mod costs;
 mod cursors;
 mod migrate;
 mod open;
+mod place;
 mod readers;
 mod rollups;
 mod runs;
@@ -27,7 +28,7 @@ use std::{fmt, path::Path, sync::Arc};
 use tokio::sync::broadcast;
 
 pub use self::stats::StoreStats;
-use self::{readers::Readers, writer::Writer};
+use self::{place::Place, readers::Readers, writer::Writer};
 use crate::model::{
     CallId, Error,
     call::{Call, Settled},
@@ -82,6 +83,7 @@ pub struct Store {
     writer: Option<Writer>,
     committed: broadcast::Sender<i64>,
     file: Arc<Path>,
+    place: Place,
 }
 
 impl fmt::Debug for Store {
@@ -122,12 +124,16 @@ impl Store {
         let mut connection = open::writing(config, &file).map_err(|error| at(&file, error))?;
         migrate::forward(&mut connection).map_err(|error| at(&file, error))?;
         let (committed, _) = broadcast::channel(COMMITS_KEPT);
-        let writer = Writer::start(config.clone(), file.clone(), connection, committed.clone())?;
+        let place = Place::default();
+        place.note(&file);
+        let writer =
+            Writer::start(config.clone(), file.clone(), connection, committed.clone(), place.clone())?;
         Ok(Self {
             readers: Readers::new(config.clone(), file.clone()),
             writer: Some(writer),
             committed,
             file: file.into(),
+            place,
         })
     }
 
@@ -149,6 +155,7 @@ impl Store {
             writer: None,
             committed,
             file: file.into(),
+            place: Place::default(),
         })
     }
 
@@ -254,6 +261,19 @@ impl Store {
     /// A cheap write-ability check for readiness: takes the write lock and gives it back.
     pub async fn ping(&self) -> Result<(), Error> {
         self.writer()?.write(|_| Ok(())).await
+    }
+
+    /// False when the file that is written is not the one under its name any more: somebody removed or
+    /// replaced it, and what is written is lost.
+    pub fn is_in_place(&self) -> bool {
+        self.place.holds(&self.file)
+    }
+
+    /// Lets go of the open file. What is read or written next opens what stands under its name, or makes it.
+    pub async fn reopen(&self) -> Result<(), Error> {
+        self.writer()?.reopen().await?;
+        self.readers.rest();
+        Ok(())
     }
 
     /// Writes what is queued, checkpoints and stops the writer thread. Writing after this is refused.

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{Config, contents::Interned, migrate, open};
+use super::{Config, contents::Interned, migrate, open, place::Place};
 use crate::model::{Error, ErrorCode};
 
 /// Jobs waiting; beyond this, callers wait to hand theirs in.
@@ -66,6 +66,7 @@ where
 
 enum Message {
     Job(Box<dyn Job>),
+    Reopen(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -82,10 +83,11 @@ impl Writer {
         file: PathBuf,
         connection: Connection,
         committed: broadcast::Sender<i64>,
+        place: Place,
     ) -> Result<Self, Error> {
         let interned = Interned::new(config.compression_level, REMEMBERED)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = Thread { config, file, connection: Some(connection), interned, committed };
+        let thread = Thread { config, file, connection: Some(connection), interned, committed, place };
         thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.work(jobs)).map_err(
             |error| Error::internal(format!("expected to start the store's writer, found: {error}")),
         )?;
@@ -102,7 +104,17 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let job = Box::new(Waiting { work: Some(work), done: None, answer });
         self.queue.send(Message::Job(job)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        let given_up =
+            || Error::internal("expected the store's writer to answer, found that it gave the work up");
+        answered.await.map_err(|_| given_up())?
+    }
+
+    /// Closes the connection; the next work opens another.
+    pub(super) async fn reopen(&self) -> Result<(), Error> {
+        let closed = || Error::conflict("expected an open store, found it closed");
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Message::Reopen(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())
     }
 
     /// Writes what is queued, checkpoints and ends the thread. Later work is refused.
@@ -122,6 +134,7 @@ struct Thread {
     connection: Option<Connection>,
     interned: Interned,
     committed: broadcast::Sender<i64>,
+    place: Place,
 }
 
 impl Thread {
@@ -130,10 +143,15 @@ impl Thread {
         while closing.is_none() {
             let Some(first) = jobs.blocking_recv() else { break };
             let mut group = Vec::new();
+            let mut reopening = None;
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Job(job) => group.push(job),
+                    Message::Reopen(answer) => {
+                        reopening = Some(answer);
+                        break;
+                    }
                     Message::Close(answer) => {
                         closing = Some(answer);
                         break;
@@ -141,8 +159,15 @@ impl Thread {
                 }
                 next = if group.len() < GROUP { jobs.try_recv().ok() } else { None };
             }
-            if !group.is_empty() {
-                self.commit(group);
+            // Whoever waits hears that the work was given up, and nothing that was half done is remembered.
+            if !group.is_empty() && catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+                tracing::error!("the store's writer panicked; its connection is opened anew");
+                self.forget();
+            }
+            if let Some(answer) = reopening {
+                self.forget();
+                // Whoever asked may be gone; the connection is closed all the same.
+                answer.send(()).unwrap_or_default();
             }
         }
         // Closed before the checkpoint, so that nobody waits for an answer that cannot come.
@@ -152,6 +177,11 @@ impl Thread {
             // Whoever asked may be gone; the store is closed all the same.
             answer.send(()).unwrap_or_default();
         }
+    }
+
+    fn forget(&mut self) {
+        self.connection = None;
+        self.interned.forget();
     }
 
     /// Runs a group in one transaction and answers each of its jobs.
@@ -199,6 +229,7 @@ impl Thread {
             None => {
                 let mut connection = open::writing(&self.config, &self.file)?;
                 migrate::forward(&mut connection)?;
+                self.place.note(&self.file);
                 connection
             }
         };
@@ -252,5 +283,40 @@ impl Thread {
         if let Err((_, error)) = connection.close() {
             tracing::warn!(%error, "the store did not close cleanly");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics where no job is expected to: behind its own work.
+    struct Bomb;
+
+    impl Job for Bomb {
+        fn run(&mut self, _: &mut Write<'_>) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn answer(self: Box<Self>, _: Result<(), Error>) {
+            std::panic::panic_any("as the test asked");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_writer_is_an_error_for_those_who_wait_and_nothing_for_those_who_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(super::super::FILE);
+        let config = Config::default();
+        let mut connection = open::writing(&config, &file).unwrap();
+        migrate::forward(&mut connection).unwrap();
+        let (committed, _) = broadcast::channel(1);
+        let writer = Writer::start(config, file, connection, committed, Place::default()).unwrap();
+        assert!(writer.queue.send(Message::Job(Box::new(Bomb))).await.is_ok());
+        // Whether it shares the bomb's transaction or not, it is answered, and never as refused.
+        let beside = writer.write(|_| Ok(1)).await;
+        assert!(beside.is_ok() || beside.is_err_and(|error| error.code == ErrorCode::Internal));
+        assert_eq!(writer.write(|_| Ok(2)).await, Ok(2));
+        writer.close().await;
     }
 }
