@@ -1,7 +1,9 @@
 //! The composition root: opens what the settings name, in the order in which each needs the other, wires
 //! the parts together, serves, and takes them down in reverse. The only place that knows all of them.
 
+mod exporting;
 mod operations;
+mod reload;
 mod settings;
 
 use std::{
@@ -18,7 +20,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     api,
@@ -30,7 +36,6 @@ use crate::{
     },
     events,
     journal::{self, Journal},
-    otlp,
     pricing::PriceTable,
     proxy,
     store::Store,
@@ -40,6 +45,8 @@ use crate::{
     wire::Limits,
 };
 
+use exporting::Exporting;
+pub use reload::Reloader;
 pub use settings::Settings;
 
 /// How long a read waits for what was journalled before it; an answer that is a little old is better than none.
@@ -59,12 +66,11 @@ pub struct App {
     journal: Journal,
     projector: Projector,
     store: Store,
-    exporter: Option<JoinHandle<()>>,
+    exporting: Arc<Exporting>,
+    reloader: Reloader,
     watch: JoinHandle<()>,
     /// Ends live tails, at the first signal.
     tails: watch::Sender<bool>,
-    /// Ends the exporter, once everything is in the store.
-    export_stop: watch::Sender<bool>,
     draining: Arc<AtomicBool>,
 }
 
@@ -91,29 +97,35 @@ impl App {
             Arc::new(move |call| events::CallSettled { call }.emit(&telemetry))
         };
         let settler = Settler::new(prices, Limits::default());
+        let pricing = settler.clone();
         let durable = settings.journal.fsync != journal::Fsync::Never;
         let projector =
             Projector::start(journal.clone(), reader, settler, store.clone(), durable, on_settled)?;
 
         let proxy = {
             let journal = journal.clone();
-            proxy::State::refusing(settings.proxy, upstreams, recorder, move || journal.refuses())?
+            proxy::State::refusing(settings.proxy, upstreams, recorder.clone(), move || journal.refuses())?
         };
         let (tails, tails_stop) = watch::channel(false);
-        let (export_stop, export_stopped) = watch::channel(false);
-        let exporter = match settings.export.enabled() {
-            true => Some(otlp::Exporter::new(&settings.export, store.clone(), &telemetry)?),
-            false => None,
-        };
-        let exporter = exporter.map(|exporter| {
-            let mut stopped = export_stopped;
-            tokio::spawn(exporter.run(async move {
-                drop(stopped.wait_for(|stop| *stop).await);
-            }))
-        });
+        let exporting = Arc::new(Exporting::new(store.clone(), telemetry.clone()));
+        exporting.follow(exporting.prepare(settings.export)?).await;
         let draining = Arc::new(AtomicBool::new(false));
-        let health = operations::health(&journal, &projector, &proxy, &draining);
-        operations::scrape(&telemetry, &journal, &projector, &proxy);
+        let parts = operations::Parts {
+            journal: journal.clone(),
+            recorder: recorder.clone(),
+            projector: projector.clone(),
+            proxy: proxy.clone(),
+        };
+        let health = operations::health(parts.clone(), &draining);
+        operations::scrape(&telemetry, parts);
+        let reloader = Reloader::new(reload::Parts {
+            telemetry: telemetry.clone(),
+            proxy: proxy.clone(),
+            recorder,
+            settler: pricing,
+            exporting: Arc::clone(&exporting),
+            turn: Mutex::default(),
+        });
         let watch = tokio::spawn(operations::watch(journal.clone(), projector.clone(), telemetry.clone()));
         let fresh: api::Fresh = {
             let projector = projector.clone();
@@ -142,16 +154,29 @@ impl App {
             journal,
             projector,
             store,
-            exporter,
+            exporting,
+            reloader,
             watch,
             tails,
-            export_stop,
             draining,
         })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What changes the configuration while this serves.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Whether a server would start with these settings, as far as that can be told without starting one.
+    pub fn check(settings: Settings) -> anyhow::Result<()> {
+        prices(settings.prices.as_deref())?;
+        proxy::Ways::new(settings.proxy, upstreams(&settings.upstreams)?)?;
+        settings.export.check()?;
+        Ok(())
     }
 
     /// Serves until `shutdown` resolves, then drains: running calls end within the drain time-out (or at once,
@@ -181,10 +206,7 @@ impl App {
         self.watch.abort();
         self.journal.close();
         self.projector.finish(FINISH_LIMIT).await;
-        if let Some(exporter) = self.exporter {
-            self.export_stop.send_replace(true);
-            drop(exporter.await);
-        }
+        self.exporting.end().await;
         self.store.close().await;
         Ok(())
     }

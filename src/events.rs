@@ -40,20 +40,34 @@ impl std::str::FromStr for LogFormat {
     }
 }
 
-/// Starts logging to stderr. `level` is `error`, `warn`, `info`, `debug`, `trace` or `off`, which holds for
+/// Sets another level, as `init_logging` takes it, while logging runs.
+pub type SetLevel = Box<dyn Fn(&str) -> Result<(), Error> + Send + Sync>;
+
+/// Starts logging to stderr, and returns how its level is changed later. `level` is `error`, `warn`, `info`, `debug`, `trace` or `off`, which holds for
 /// tapline (libraries speak from `warn` up), or a list of directives such as `tapline=debug,hyper=info`.
-pub fn init_logging(level: &str, format: LogFormat) -> Result<(), Error> {
+pub fn init_logging(level: &str, format: LogFormat) -> Result<SetLevel, Error> {
     let filter = filter(level)?;
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Auto if !terminal => {
-            builder.json().flatten_event(true).with_current_span(false).try_init()
-        }
-        LogFormat::Auto | LogFormat::Text => builder.with_ansi(terminal).with_target(false).try_init(),
+    let refused = |error: &dyn std::fmt::Display| {
+        Error::internal(format!("the log level could not be changed: {error}"))
     };
-    started.map_err(|error| Error::internal(format!("logging could not be started: {error}")))
+    let json = format == LogFormat::Json || (format == LogFormat::Auto && !terminal);
+    let (started, set_level): (_, SetLevel) = if json {
+        let builder = builder.json().flatten_event(true).with_current_span(false).with_filter_reloading();
+        let handle = builder.reload_handle();
+        let set: SetLevel =
+            Box::new(move |level| handle.reload(self::filter(level)?).map_err(|error| refused(&error)));
+        (builder.try_init(), set)
+    } else {
+        let builder = builder.with_ansi(terminal).with_target(false).with_filter_reloading();
+        let handle = builder.reload_handle();
+        let set: SetLevel =
+            Box::new(move |level| handle.reload(self::filter(level)?).map_err(|error| refused(&error)));
+        (builder.try_init(), set)
+    };
+    started.map_err(|error| Error::internal(format!("logging could not be started: {error}")))?;
+    Ok(set_level)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, Error> {
@@ -219,6 +233,106 @@ impl TornTailCut {
             event = "torn_tail_cut",
             bytes = self.bytes,
             "the journal's last record was not whole and was cut"
+        );
+    }
+}
+
+/// Records find no room: what comes now is forwarded and counted, and not recorded.
+#[derive(Debug, Clone)]
+pub struct RecordsDropped {
+    pub dropped_calls: u64,
+    pub dropped_records: u64,
+}
+
+impl RecordsDropped {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("records_dropped");
+        tracing::error!(
+            event = "records_dropped",
+            dropped_calls = self.dropped_calls,
+            dropped_records = self.dropped_records,
+            "records find no room in the journal and are dropped; calls pass and are counted"
+        );
+    }
+}
+
+/// There is room again; how much was dropped since the start.
+#[derive(Debug, Clone)]
+pub struct RecordsTaken {
+    pub dropped_calls: u64,
+    pub dropped_records: u64,
+}
+
+impl RecordsTaken {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("records_taken");
+        tracing::warn!(
+            event = "records_taken",
+            dropped_calls = self.dropped_calls,
+            dropped_records = self.dropped_records,
+            "the journal takes records again; {} calls and {} records were dropped since the start",
+            self.dropped_calls,
+            self.dropped_records
+        );
+    }
+}
+
+/// The configuration was read again and is in force, apart from the keys that need a restart.
+#[derive(Debug, Clone)]
+pub struct ConfigReloaded<'a> {
+    pub changed: &'a [String],
+    pub after_restart: &'a [String],
+}
+
+impl ConfigReloaded<'_> {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("config_reloaded");
+        let (changed, later) = (self.changed.join(", "), self.after_restart.join(", "));
+        tracing::info!(
+            event = "config_reloaded",
+            changed,
+            after_restart = later,
+            "the configuration was read again; changed: {}",
+            if changed.is_empty() { "nothing" } else { &changed }
+        );
+        if !later.is_empty() {
+            tracing::warn!(event = "config_needs_restart", after_restart = later, "needs a restart: {later}");
+        }
+    }
+}
+
+/// The configuration was read again and is wrong: the one before stays in force, whole.
+#[derive(Debug, Clone)]
+pub struct ConfigRejected<'a> {
+    pub reason: &'a str,
+}
+
+impl ConfigRejected<'_> {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("config_rejected");
+        tracing::error!(
+            event = "config_rejected",
+            reason = self.reason,
+            "the configuration before stays in force: {}",
+            self.reason
+        );
+    }
+}
+
+/// The exporter stopped by a fault of its own and begins anew, from its place in the store.
+#[derive(Debug, Clone)]
+pub struct ExportRestarted<'a> {
+    pub reason: &'a str,
+}
+
+impl ExportRestarted<'_> {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("export_restarted");
+        tracing::error!(
+            event = "export_restarted",
+            reason = self.reason,
+            "the exporter stopped and begins anew: {}",
+            self.reason
         );
     }
 }

@@ -5,16 +5,16 @@ use std::{fmt, sync::Arc};
 
 use axum::{Json, Router, extract::State as Extract, response::IntoResponse, routing::get};
 use http::{StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::telemetry::{self, Telemetry};
 
 /// How the recording goes. Traffic is forwarded in every state but `stopping`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// `ok`, `degraded` (something below fails), or `stopping`.
-    pub status: &'static str,
-    pub version: &'static str,
+    pub status: String,
+    pub version: String,
     /// What fails, in sentences; empty when all is well.
     pub problems: Vec<String>,
     /// Calls settled into the store by this process, bytes of journal that are not in the store yet, and
@@ -24,6 +24,36 @@ pub struct Health {
     pub journal_bytes: u64,
     pub dropped_records: u64,
     pub in_flight: u64,
+    pub calls: CallBooks,
+    pub records: RecordBooks,
+}
+
+/// Where every call of this process is: `sent + found = stored + journalled + dropped`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallBooks {
+    /// Calls that clients sent and that were forwarded or answered.
+    pub sent: u64,
+    /// Calls that a process before this one left in the journal, as far as they are read.
+    pub found: u64,
+    /// In the store.
+    pub stored: u64,
+    /// On the way there: running, waiting in memory or in the journal's files.
+    pub journalled: u64,
+    /// Not recorded, or recorded and lost: the journal was full or broken, somebody damaged or removed its files,
+    /// or the store refused the call.
+    pub dropped: u64,
+    /// Answered with 503 instead of being sent, where `journal.when_full` says so.
+    pub refused: u64,
+}
+
+/// Where every record of this process is: `appended = written + queued + dropped`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordBooks {
+    pub appended: u64,
+    /// In the journal's files, or already applied to the store.
+    pub written: u64,
+    pub queued: u64,
+    pub dropped: u64,
 }
 
 /// What these routes need. Cheap to clone.

@@ -10,9 +10,12 @@ use std::{
 };
 
 use crate::{
-    api::operations::Health,
-    capture::projector::Projector,
-    events::{JournalBroken, JournalRecovered, StoreFailing, StoreRecovered, TornTailCut},
+    api::operations::{CallBooks, Health, RecordBooks},
+    capture::{projector::Projector, recorder::Recorder},
+    events::{
+        JournalBroken, JournalRecovered, RecordsDropped, RecordsTaken, StoreFailing, StoreRecovered,
+        TornTailCut,
+    },
     journal::Journal,
     proxy,
     telemetry::Telemetry,
@@ -27,7 +30,7 @@ pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Tel
     if torn > 0 {
         TornTailCut { bytes: torn }.emit(&telemetry);
     }
-    let (mut journal_broken, mut store_failing) = (false, None::<Instant>);
+    let (mut journal_broken, mut dropping, mut store_failing) = (false, false, None::<Instant>);
     loop {
         let written = journal.stats();
         match (&written.broken, journal_broken) {
@@ -38,6 +41,13 @@ pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Tel
             _ => {}
         }
         journal_broken = written.broken.is_some();
+        let (dropped_calls, dropped_records) = (written.dropped_calls, written.dropped_records);
+        match (written.dropping, dropping) {
+            (true, false) => RecordsDropped { dropped_calls, dropped_records }.emit(&telemetry),
+            (false, true) => RecordsTaken { dropped_calls, dropped_records }.emit(&telemetry),
+            _ => {}
+        }
+        dropping = written.dropping;
         match (projector.stats().store_failing, store_failing) {
             (Some(reason), None) => {
                 StoreFailing { reason: &reason }.emit(&telemetry);
@@ -53,17 +63,48 @@ pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Tel
     }
 }
 
+/// The parts that have figures.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) journal: Journal,
+    pub(super) recorder: Recorder,
+    pub(super) projector: Projector,
+    pub(super) proxy: proxy::State,
+}
+
+impl Parts {
+    /// Where all calls and all records are. What is read first only grows towards what is read later, so that
+    /// nothing is missing in between.
+    fn books(&self) -> (CallBooks, RecordBooks) {
+        let applied = self.projector.stats();
+        let written = self.journal.stats();
+        let counters = self.proxy.counters();
+        let lost = written.lost_calls + self.recorder.unrecorded_calls();
+        let past = applied.applied_calls + applied.refused_calls + written.lost_calls;
+        let calls = CallBooks {
+            sent: counters.requests.get(),
+            found: written.found_calls,
+            stored: applied.applied_calls,
+            journalled: (written.calls + written.found_calls).saturating_sub(past),
+            dropped: written.dropped_calls + lost + applied.refused_calls,
+            refused: counters.refused.get(),
+        };
+        let records = RecordBooks {
+            appended: written.records + written.dropped_records,
+            written: written.records - written.queued_records,
+            queued: written.queued_records,
+            dropped: written.dropped_records,
+        };
+        (calls, records)
+    }
+}
+
 /// What is well and what is not, from memory.
-pub(super) fn health(
-    journal: &Journal,
-    projector: &Projector,
-    proxy: &proxy::State,
-    draining: &Arc<AtomicBool>,
-) -> Arc<dyn Fn() -> Health + Send + Sync> {
-    let (journal, projector, proxy, draining) =
-        (journal.clone(), projector.clone(), proxy.clone(), Arc::clone(draining));
+pub(super) fn health(parts: Parts, draining: &Arc<AtomicBool>) -> Arc<dyn Fn() -> Health + Send + Sync> {
+    let draining = Arc::clone(draining);
     Arc::new(move || {
-        let (written, applied) = (journal.stats(), projector.stats());
+        let (calls, records) = parts.books();
+        let (written, applied) = (parts.journal.stats(), parts.projector.stats());
         let mut problems = Vec::new();
         if let Some(why) = &written.broken {
             problems.push(format!("journal: calls are forwarded but not recorded: {why}"));
@@ -71,10 +112,11 @@ pub(super) fn health(
         if let Some(why) = &applied.store_failing {
             problems.push(format!("store: calls wait in the journal: {why}"));
         }
-        if written.dropped_records > 0 {
+        // A state, not a history: with room again all is well, and the count stays.
+        if written.dropping {
             problems.push(format!(
-                "journal: {} records ({} bytes) were dropped since the start",
-                written.dropped_records, written.dropped_bytes
+                "journal: there is no room; {} records of {} calls were dropped since the start",
+                written.dropped_records, calls.dropped
             ));
         }
         let status = match (draining.load(Ordering::Relaxed), problems.is_empty()) {
@@ -83,23 +125,45 @@ pub(super) fn health(
             (false, false) => "degraded",
         };
         Health {
-            status,
-            version: env!("CARGO_PKG_VERSION"),
+            status: status.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             problems,
             settled_calls: applied.settled_calls,
             journal_lag_bytes: applied.lag_bytes,
             journal_bytes: written.bytes_on_disk,
             dropped_records: written.dropped_records,
-            in_flight: proxy.counters().in_flight.get(),
+            in_flight: parts.proxy.counters().in_flight.get(),
+            calls,
+            records,
         }
     })
 }
 
 /// Figures that live in the parts themselves, read when somebody scrapes.
-pub(super) fn scrape(telemetry: &Telemetry, journal: &Journal, projector: &Projector, proxy: &proxy::State) {
-    let (journal, projector, proxy) = (journal.clone(), projector.clone(), proxy.clone());
+pub(super) fn scrape(telemetry: &Telemetry, parts: Parts) {
     telemetry.on_scrape(move |scrape| {
-        let written = journal.stats();
+        let (calls, records) = parts.books();
+        for (state, count) in [
+            ("sent", calls.sent),
+            ("found", calls.found),
+            ("stored", calls.stored),
+            ("journalled", calls.journalled),
+            ("dropped", calls.dropped),
+            ("refused", calls.refused),
+        ] {
+            let help = "Calls by where they are: sent + found = stored + journalled + dropped";
+            scrape.gauge_of("books_calls", help, &[("state", state)], count as f64);
+        }
+        for (state, count) in [
+            ("appended", records.appended),
+            ("written", records.written),
+            ("queued", records.queued),
+            ("dropped", records.dropped),
+        ] {
+            let help = "Journal records by where they are: appended = written + queued + dropped";
+            scrape.gauge_of("books_records", help, &[("state", state)], count as f64);
+        }
+        let written = parts.journal.stats();
         scrape.gauge("journal_bytes", "Bytes of the journal on disk", written.bytes_on_disk as f64);
         scrape.gauge("journal_queued_bytes", "Bytes that wait to be written", written.queued_bytes as f64);
         scrape.counter(
@@ -108,11 +172,27 @@ pub(super) fn scrape(telemetry: &Telemetry, journal: &Journal, projector: &Proje
             written.dropped_records,
         );
         scrape.counter("journal_dropped_bytes", "Bytes of dropped records", written.dropped_bytes);
+        scrape.counter("journal_dropped_calls", "Calls that could not be journalled", written.dropped_calls);
+        scrape.counter(
+            "journal_lost_calls",
+            "Calls whose journal was damaged or removed",
+            written.lost_calls,
+        );
         scrape.counter("journal_late_acks", "Ends released before they were written", written.late_acks);
         scrape.counter("journal_corrupt_frames", "Frames passed over as damaged", written.corrupt_frames);
         let broken = if written.broken.is_some() { 1.0 } else { 0.0 };
         scrape.gauge("journal_broken", "1 while appends do not reach the disk", broken);
-        let applied = projector.stats();
+        let dropping = if written.dropping { 1.0 } else { 0.0 };
+        scrape.gauge("journal_dropping", "1 while records find no room", dropping);
+        let applied = parts.projector.stats();
+        for (part, panics) in [
+            ("recorder", parts.recorder.panics()),
+            ("journal", written.panics),
+            ("projector", applied.panics),
+        ] {
+            let help = "Faults of our own while recording; each cost at most a part of one group of records";
+            scrape.counter_of("panics", help, &[("part", part)], panics);
+        }
         scrape.counter("projector_settled_calls", "Calls written to the store", applied.settled_calls);
         scrape.counter(
             "projector_refused_calls",
@@ -137,7 +217,7 @@ pub(super) fn scrape(telemetry: &Telemetry, journal: &Journal, projector: &Proje
         );
         let failing = if applied.store_failing.is_some() { 1.0 } else { 0.0 };
         scrape.gauge("store_failing", "1 while the store does not take calls", failing);
-        let counters = proxy.counters();
+        let counters = parts.proxy.counters();
         scrape.gauge("proxy_in_flight", "Calls running now", counters.in_flight.get() as f64);
         for (name, help, count) in [
             ("proxy_requests", "Requests taken by the proxy", &counters.requests),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use crate::{
     capture::recorder,
-    config::{self, Conventions, Fsync, JournalMode, Protocol, WhenFull},
+    config::{self, Conventions, Fsync, JournalMode, OnClientGone, Protocol, WhenFull},
     journal,
     model::Error,
     otlp::{self, ExportConfig},
@@ -63,17 +63,24 @@ impl TryFrom<config::Settings> for Settings {
         let mut by_name: BTreeMap<String, upstream::Config> = upstreams
             .into_iter()
             .map(|(name, one)| {
-                (name, upstream::Config { url: one.url, provider: one.provider, key_env: one.key_env })
+                let on_client_gone = gone(one.on_client_gone.unwrap_or(proxy.on_client_gone));
+                let (url, provider, key_env) = (one.url, one.provider, one.key_env);
+                (name, upstream::Config { url, provider, key_env, on_client_gone })
             })
             .collect();
+        let on_client_gone = gone(proxy.on_client_gone);
         // A table named `default` says more about the default upstream than the one URL.
-        by_name
-            .entry(upstream::DEFAULT.to_owned())
-            .or_insert_with(|| upstream::Config { url: upstream, ..upstream::Config::default() });
+        by_name.entry(upstream::DEFAULT.to_owned()).or_insert_with(|| upstream::Config {
+            url: upstream,
+            on_client_gone,
+            ..upstream::Config::default()
+        });
         let mut proxied = proxy::Config {
             response_timeout: proxy.response_timeout,
             idle_timeout: proxy.idle_timeout,
             drain_timeout: proxy.drain_timeout,
+            client_gone_timeout: proxy.client_gone_timeout,
+            client_gone_bytes: proxy.client_gone_bytes,
             max_header_bytes: usize::try_from(proxy.max_header_bytes).unwrap_or(usize::MAX),
             ..proxy::Config::default()
         };
@@ -136,5 +143,12 @@ impl TryFrom<config::Settings> for Settings {
             },
             prices: settings.prices.file,
         })
+    }
+}
+
+fn gone(policy: OnClientGone) -> upstream::OnClientGone {
+    match policy {
+        OnClientGone::Cancel => upstream::OnClientGone::Cancel,
+        OnClientGone::Drain => upstream::OnClientGone::Drain,
     }
 }

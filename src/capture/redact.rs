@@ -106,7 +106,7 @@ fn is_secret_name(name: &str) -> bool {
 /// Whether a word looks like a key whatever it is called.
 fn is_key_shaped(word: &str) -> bool {
     let lower = |shape: &&str| word.get(..shape.len()).is_some_and(|start| start.eq_ignore_ascii_case(shape));
-    word.len() >= KEY_LENGTH && KEY_SHAPES.iter().any(|shape| lower(&shape))
+    word.len() >= KEY_LENGTH && KEY_SHAPES.iter().any(lower)
 }
 
 /// Text with every word masked that looks like a key; everything else byte for byte.
@@ -186,7 +186,8 @@ fn mask(value: &mut Value) -> bool {
             }
             mask(value) || masked
         }),
-        Value::Array(items) => items.iter_mut().fold(false, |masked, item| mask(item) || masked),
+        // Each one, also behind the first that was masked.
+        Value::Array(items) => items.iter_mut().map(mask).fold(false, std::ops::BitOr::bitor),
         _ => false,
     }
 }

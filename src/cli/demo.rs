@@ -80,7 +80,7 @@ async fn start_server(args: &Args, upstream_url: &str, provider: &str) -> anyhow
 }
 
 pub async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
-    events::init_logging("warn", events::LogFormat::Auto)?;
+    drop(events::init_logging("warn", events::LogFormat::Auto)?);
     let (upstream_url, provider, models) = match (&args.upstream, &args.model) {
         (Some(url), Some(model)) => {
             let models = Models { chat: model.clone(), agent: model.clone(), embedding: model.clone() };

@@ -18,6 +18,7 @@ mod show;
 mod show_text;
 mod signals;
 mod simulate;
+mod status;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,8 @@ enum Command {
     Demo(demo::Args),
     /// Serve an OpenAI-compatible provider that makes its answers up.
     Simulate(simulate::Args),
+    /// Show how a running server is, and where every call and record is.
+    Status(status::Args),
     /// Follow calls live, one line each.
     Tail(tail::Args),
     /// List calls, newest first.
@@ -83,6 +86,7 @@ impl Command {
             Self::Config(args) => config::run(&args, output),
             Self::Demo(args) => demo::run(args, output).await,
             Self::Simulate(args) => simulate::run(args, output).await,
+            Self::Status(args) => status::run(args, output).await,
             Self::Tail(args) => tail::run(args, output).await,
             Self::Calls(args) => calls::run(args, output).await,
             Self::Show(args) => show::run(args, output).await,

@@ -108,6 +108,22 @@ impl Reach {
     }
 }
 
+impl Reach {
+    /// The server alone: for what only a running one can say.
+    pub(super) async fn server(&self) -> anyhow::Result<Api> {
+        let named = self.url.as_deref().unwrap_or(DEFAULT_URL);
+        let base = base(named)?;
+        let client = client(is_loopback(&base))?;
+        match client.get(at(&base, "/readyz", &[])).send().await {
+            Ok(_) => Ok(Api { place: Place::Server { client, base } }),
+            Err(error) => Err(Stop::error(
+                UNREACHABLE,
+                format!("expected a tapline at {named}, found none ({})", cause(&error)),
+            )),
+        }
+    }
+}
+
 impl Api {
     fn of_store(directory: &Path) -> anyhow::Result<Self> {
         let store = Store::open_read_only(&store::Config::default(), directory).map_err(|error| {

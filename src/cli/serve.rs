@@ -49,13 +49,15 @@ impl Args {
 
 pub async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let began = Instant::now();
-    let Loaded { settings, .. } = args.load()?;
+    let loaded = args.load()?;
+    let settings = loaded.settings.clone();
     let format = match settings.log.format {
         LogFormat::Auto => events::LogFormat::Auto,
         LogFormat::Text => events::LogFormat::Text,
         LogFormat::Json => events::LogFormat::Json,
     };
-    events::init_logging(settings.log.level.as_str(), format)?;
+    let set_level = events::init_logging(settings.log.level.as_str(), format)?;
+    let mut hangup = signals::Hangup::heed();
     let (upstream, data) = (settings.upstream.clone(), settings.data.clone());
     let app = App::open(Settings::try_from(settings)?).await?;
     let url = format!("http://{}", app.address());
@@ -65,5 +67,19 @@ pub async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     output.line(&format!("  look                   {url}/   or: tapline tail --url {url}"))?;
     output.line(&format!("  records                {}", data.display()))?;
     output.flush()?;
-    app.serve(signals::stop_twice()).await
+    let reloader = app.reloader();
+    let reloading = async {
+        let mut before = loaded.clone();
+        loop {
+            hangup.next().await;
+            // Said in the log whichever way it goes.
+            if let Ok(newer) = reloader.reload(&loaded, &before, args.load(), &set_level).await {
+                before = newer;
+            }
+        }
+    };
+    tokio::select! {
+        served = app.serve(signals::stop_twice()) => served,
+        never = reloading => never,
+    }
 }

@@ -21,6 +21,34 @@ pub async fn stop() {
     tokio::select! { () = interrupt => {}, () = terminate => {} }
 }
 
+/// SIGHUP, as long as this is held; where there is no such signal, never.
+#[derive(Debug)]
+pub struct Hangup {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangup {
+    /// From here on the signal no longer ends the process.
+    pub fn heed() -> Self {
+        Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
+        }
+    }
+
+    /// Resolves at the next one. Several that came meanwhile are one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
 /// The first signal asks for a drain, the second for an end at once: resolves at the first to a future that
 /// resolves at the second.
 pub async fn stop_twice() -> impl Future<Output = ()> {

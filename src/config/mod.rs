@@ -22,8 +22,8 @@ pub use self::{
     render::render,
     settings::{
         CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode, JournalSection, LogFormat,
-        LogLevel, LogSection, PricesSection, Protocol, ProxySection, Settings, StoreSection, UpstreamSection,
-        WhenFull,
+        LogLevel, LogSection, OnClientGone, PricesSection, Protocol, ProxySection, Settings, StoreSection,
+        UpstreamSection, WhenFull,
     },
 };
 use crate::model::Error;
@@ -98,6 +98,21 @@ pub fn load(
     }
     check(&settings, &origins, &env)?;
     Ok(Loaded { settings, origins })
+}
+
+impl Loaded {
+    /// The keys whose values are others in `newer`, in order.
+    pub fn changed(&self, newer: &Self) -> Vec<String> {
+        let keys: std::collections::BTreeSet<&String> =
+            self.origins.keys().chain(newer.origins.keys()).collect();
+        let shown = |loaded: &Self, key: &String| loaded.origins.get(key).map(|(value, _)| value.clone());
+        // What is masked looks alike whatever it is.
+        let secret = |key: &String| {
+            keys::is_secret(key) && self.settings.export.headers != newer.settings.export.headers
+        };
+        let differs = |key: &&&String| shown(self, key) != shown(newer, key) || secret(key);
+        keys.iter().filter(differs).map(|key| (*key).clone()).collect()
+    }
 }
 
 fn typed(table: Table) -> Result<Settings, String> {

@@ -46,6 +46,9 @@ pub struct UpstreamSection {
     /// Name of the environment variable with the key; its value is never part of the settings.
     #[serde(default, deserialize_with = "variable")]
     pub key_env: Option<String>,
+    /// `None`: as the proxy's own key says.
+    #[serde(default)]
+    pub on_client_gone: Option<OnClientGone>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,6 +63,11 @@ pub struct ProxySection {
     pub idle_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
+    pub on_client_gone: OnClientGone,
+    #[serde(deserialize_with = "duration")]
+    pub client_gone_timeout: Duration,
+    #[serde(deserialize_with = "size")]
+    pub client_gone_bytes: u64,
     #[serde(deserialize_with = "header_bytes")]
     pub max_header_bytes: u64,
     #[serde(deserialize_with = "list")]
@@ -174,6 +182,10 @@ macro_rules! choices {
 choices! {
     /// When the last frame of a response is released.
     JournalMode { Strict = "strict", Relaxed = "relaxed" }
+}
+choices! {
+    /// What becomes of a call whose client leaves.
+    OnClientGone { Cancel = "cancel", Drain = "drain" }
 }
 choices! {
     /// When the journal is forced to disk.

@@ -183,6 +183,15 @@ fn inv7_secrets_are_masked_wherever_they_are_shown() {
 }
 
 #[test]
+fn what_changed_between_two_loads() {
+    let before =
+        load_with("[export]\nheaders = \"k=one\"\n[upstreams.a]\nurl = \"http://a\"\n", &[], &[]).unwrap();
+    assert!(before.changed(&before).is_empty());
+    let after = load_with("[export]\nheaders = \"k=two\"\n[journal]\ntick = \"1s\"\n", &[], &[]).unwrap();
+    assert_eq!(before.changed(&after), ["export.headers", "journal.tick", "upstreams.a.url"]);
+}
+
+#[test]
 fn what_is_shown() {
     let env = [("TAPLINE_EXPORT_HEADERS", "api-key=abc"), ("TAPLINE_URL", "http://127.0.0.1:9")];
     let file = "upstream = \"http://127.0.0.1:8080/v1\"\n";

@@ -98,6 +98,11 @@ impl ExportConfig {
         !self.endpoint.is_empty()
     }
 
+    /// What is wrong with the endpoint, where there is one.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.enabled() { self.url().map(|_| ()) } else { Ok(()) }
+    }
+
     /// The URL that requests go to, or what is wrong with the endpoint.
     pub(super) fn url(&self) -> Result<reqwest::Url, Error> {
         let wrong = |why: &str| {

@@ -16,7 +16,7 @@ use super::{
     route::{Lost, Route},
 };
 use crate::{
-    capture::recorder::{Begin, Destination, Recording, now},
+    capture::recorder::{Begin, Destination, Recording, client_left},
     journal::Ack,
     model::{
         CallId, UnixNanos,
@@ -77,21 +77,22 @@ impl Call {
     }
 
     pub(super) fn answered<B>(&self, response: &Response<B>) {
-        self.recording.answered(now(), response.status().as_u16(), response.headers());
+        self.recording.answered(self.recording.now(), response.status().as_u16(), response.headers());
     }
 
     /// A piece of the response. What comes after the end (behind a stream's `[DONE]`) is not recorded.
     pub(super) fn received(&self, bytes: &Bytes) {
         if !self.recording.is_closed() {
-            self.recording.received(now(), bytes);
+            self.recording.received(self.recording.now(), bytes);
         }
     }
 
     /// Ends the call; `None` when it had ended before. The last byte of a response waits for the `Ack`.
     pub(super) fn end(&self, outcome: Outcome, failure: Option<Failure>) -> Option<Ack> {
-        let ack = self.recording.close(now(), outcome, failure);
+        let ack = self.recording.close(self.recording.now(), outcome, failure);
         if ack.is_some() {
-            self.state.shared.counters.ended(outcome);
+            let left = self.recording.left_for().is_some();
+            self.state.shared.counters.ended(if left { Outcome::ClientGone } else { outcome });
         }
         self.state.shared.live.leave(self.recording.id());
         ack
@@ -111,9 +112,7 @@ impl Drop for Call {
         let (outcome, failure) = if *self.state.shared.cut.borrow() {
             (Outcome::Shutdown, shutdown())
         } else {
-            let message = "the client left before the end of the response";
-            let code = "client_disconnect".to_owned();
-            (Outcome::ClientGone, Failure { source: Source::Client, code, message: message.to_owned() })
+            (Outcome::ClientGone, client_left())
         };
         drop(self.end(outcome, Some(failure)));
         self.state.shared.counters.in_flight.down();
@@ -165,10 +164,9 @@ impl Live {
     /// Ends every running call as `Shutdown`, and waits until the journal has that.
     pub(super) async fn cut(&self, state: &State) {
         let running: Vec<Recording> = self.lock().drain().map(|(_, recording)| recording).collect();
-        let at = now();
         let acks: Vec<Ack> = running
             .iter()
-            .filter_map(|recording| recording.close(at, Outcome::Shutdown, Some(shutdown())))
+            .filter_map(|recording| recording.close(recording.now(), Outcome::Shutdown, Some(shutdown())))
             .collect();
         for ack in acks {
             state.shared.counters.ended(Outcome::Shutdown);

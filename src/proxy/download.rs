@@ -15,16 +15,22 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
-use super::{Body as AnyBody, BoxError, blame::Blame, call::Call, headers, upload::Progress};
+use super::{
+    Body as AnyBody, BoxError, Ways, blame::Blame, call::Call, headers, outlast::Outlasting, route::Route,
+    upload::Progress,
+};
 use crate::{
+    capture::recorder::Recording,
     journal::Ack,
     model::{duration, record::Outcome},
-    upstream::Fault,
+    upstream::{Fault, OnClientGone},
 };
 
 /// The upstream's response as the client gets it.
 pub(super) async fn relay(
     call: Call,
+    ways: Arc<Ways>,
+    route: &Route,
     response: Response<Incoming>,
     version: Version,
     progress: Arc<Progress>,
@@ -44,7 +50,12 @@ pub(super) async fn relay(
             _ => Empty::new().map_err(BoxError::from).boxed_unsync(),
         }
     } else {
-        Download::new(call, &head.headers, body, progress).boxed_unsync()
+        let state = call.state().clone();
+        let download = Download::new(call, &head.headers, body, progress, ways.config.idle_timeout);
+        match route.upstream.on_client_gone {
+            OnClientGone::Cancel => download.boxed_unsync(),
+            OnClientGone::Drain => Outlasting::new(download, ways, &state).boxed_unsync(),
+        }
     };
     Response::from_parts(head, body)
 }
@@ -87,7 +98,7 @@ enum Phase {
     Ended,
 }
 
-struct Download {
+pub(super) struct Download {
     call: Call,
     inner: Incoming,
     progress: Arc<Progress>,
@@ -102,11 +113,17 @@ struct Download {
 }
 
 impl Download {
-    fn new(call: Call, headers: &HeaderMap, inner: Incoming, progress: Arc<Progress>) -> Self {
+    fn new(
+        call: Call,
+        headers: &HeaderMap,
+        inner: Incoming,
+        progress: Arc<Progress>,
+        idle_timeout: Duration,
+    ) -> Self {
         Self {
             remaining: inner.size_hint().exact(),
             done: is_event_stream(headers).then(DoneMark::default),
-            idle_timeout: call.state().shared.config.idle_timeout,
+            idle_timeout,
             phase: Phase::Streaming,
             waiting_since: None,
             alarm: None,
@@ -114,6 +131,10 @@ impl Download {
             inner,
             progress,
         }
+    }
+
+    pub(super) fn recording(&self) -> &Recording {
+        self.call.recording()
     }
 
     /// Takes a frame's copy; returns the frame if it may leave at once.

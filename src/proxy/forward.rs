@@ -6,7 +6,7 @@ use std::{pin::pin, time::Duration};
 use http::{Request, Response, Version, header, request};
 use hyper::body::{Body as _, Incoming};
 
-use super::{Shared, Upload, blame::Blame, headers, route::Route, upload::Progress};
+use super::{Upload, Ways, blame::Blame, headers, route::Route, upload::Progress};
 use crate::{model::duration, upstream::Fault};
 
 /// The request as the upstream gets it.
@@ -31,13 +31,13 @@ pub(super) fn request(
 
 /// Sends it and waits for the response's head, as long as the upload moves and then for the time-out.
 pub(super) async fn send(
-    shared: &Shared,
+    ways: &Ways,
     request: Request<Upload>,
     route: &Route,
     progress: &Progress,
 ) -> Result<Response<Incoming>, Blame> {
-    let limit = shared.config.response_timeout;
-    let mut answer = pin!(shared.client.request(request));
+    let limit = ways.config.response_timeout;
+    let mut answer = pin!(ways.client.request(request));
     loop {
         let left = limit.saturating_sub(progress.quiet_for());
         tokio::select! {

@@ -10,9 +10,12 @@
 //! 6. `headers`  what a hop may not pass on;
 //! 7. `forward`  the request goes up, the response's head comes back;
 //! 8. `download` the response body on its way down, its copy, and the hold on its last byte;
-//! 9. `tunnel`   what follows a 101;
-//! 10. `blame`   who is at fault when it fails, and `respond`, answers of our own in the shape that
+//! 9. `outlast`  calls that go on without their client, where their upstream is configured so;
+//! 10. `tunnel`  what follows a 101;
+//! 11. `blame`   who is at fault when it fails, and `respond`, answers of our own in the shape that
 //!     OpenAI's clients read.
+//!
+//! `ways` is what of all this may change while it runs.
 //!
 //! Interim responses (1xx) of an upstream are not passed on: hyper's server has no way to send them.
 
@@ -23,31 +26,35 @@ mod download;
 mod forward;
 pub mod guard;
 mod headers;
+mod outlast;
 mod respond;
 pub mod route;
 mod serve;
 mod tunnel;
 mod upload;
+mod ways;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, request};
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use self::{blame::Blame, call::Call, respond::Refusal, upload::Upload};
+use self::{blame::Blame, call::Call, respond::Refusal, route::Route, upload::Upload};
 pub use self::{
     counters::{Count, Counters},
     guard::Guard,
     serve::{Face, serve},
+    ways::Ways,
 };
 use crate::{
     capture::recorder::{Recorder, now},
     model::{Error, duration},
-    upstream::{self, Client, Upstreams},
+    upstream::{self, OnClientGone, Upstreams},
 };
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -68,6 +75,11 @@ pub struct Config {
     /// How long running calls may go on after the signal to stop.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
+    /// How long, and for how many bytes, an upstream is read on when the client has left, where it is so
+    /// configured.
+    #[serde(with = "duration")]
+    pub client_gone_timeout: Duration,
+    pub client_gone_bytes: u64,
     /// For a client to send a request's head; also how long a kept connection may lie idle.
     #[serde(with = "duration")]
     pub header_timeout: Duration,
@@ -84,6 +96,8 @@ impl Default for Config {
             response_timeout: Duration::from_secs(900),
             idle_timeout: Duration::from_secs(900),
             drain_timeout: Duration::from_secs(30),
+            client_gone_timeout: Duration::from_secs(60),
+            client_gone_bytes: 8 << 20,
             header_timeout: Duration::from_secs(75),
             max_header_bytes: 256 << 10,
             max_headers: 256,
@@ -103,11 +117,8 @@ pub struct State {
 }
 
 struct Shared {
-    config: Config,
-    upstreams: Upstreams,
-    client: Client<Upload>,
+    ways: ArcSwap<Ways>,
     recorder: Recorder,
-    guard: Guard,
     counters: Counters,
     live: call::Live,
     cut: watch::Sender<bool>,
@@ -116,7 +127,7 @@ struct Shared {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("config", &self.shared.config).finish_non_exhaustive()
+        f.debug_struct("State").field("ways", &self.shared.ways.load()).finish_non_exhaustive()
     }
 }
 
@@ -142,17 +153,24 @@ impl State {
         refuses: Option<Refuses>,
     ) -> Result<Self, Error> {
         let shared = Shared {
-            client: upstream::client::client(&config.client, &upstreams)?,
-            guard: Guard::new(&config.guard),
+            ways: ArcSwap::from_pointee(Ways::new(config, upstreams)?),
             counters: Counters::default(),
             live: call::Live::default(),
             cut: watch::Sender::new(false),
-            config,
-            upstreams,
             recorder,
             refuses,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The ways in force.
+    pub fn ways(&self) -> Arc<Ways> {
+        self.shared.ways.load_full()
+    }
+
+    /// Calls that begin from now on go by other ways.
+    pub fn follow(&self, ways: Ways) {
+        self.shared.ways.store(Arc::new(ways));
     }
 
     pub fn counters(&self) -> &Counters {
@@ -161,7 +179,12 @@ impl State {
 }
 
 /// One call, from its head to the response that goes down.
-async fn handle(state: &State, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Body> {
+async fn handle(
+    state: &State,
+    ways: Arc<Ways>,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
     let shared = &*state.shared;
     let at = now();
     let client = tunnel::wanted(&mut request);
@@ -170,16 +193,34 @@ async fn handle(state: &State, peer: SocketAddr, mut request: Request<Incoming>)
         shared.counters.refused.up();
         return respond::refuse(&Refusal::recording_unavailable(), &head.headers, body);
     }
-    let routed = route::route(&shared.upstreams, &head.uri);
+    let routed = route::route(&ways.upstreams, &head.uri);
     let call = Call::open(state, at, &head, routed.as_ref().map_err(AsRef::as_ref), peer);
     let route = match routed {
         Ok(route) => route,
         Err(lost) => return respond::lost(call, *lost, &head.headers, body).await,
     };
+    match route.upstream.on_client_gone {
+        OnClientGone::Cancel => exchange(call, ways, route, head, body, client).await,
+        OnClientGone::Drain => {
+            let (kept, recording) = (Arc::clone(&ways), call.recording().clone());
+            outlast::exchange(state, kept, recording, exchange(call, ways, route, head, body, client)).await
+        }
+    }
+}
+
+/// The request up, the response's head back.
+async fn exchange(
+    call: Call,
+    ways: Arc<Ways>,
+    route: Route,
+    head: request::Parts,
+    body: Incoming,
+    client: Option<OnUpgrade>,
+) -> Response<Body> {
     let version = head.version;
     let (upload, progress) = Upload::new(body, call.recording(), &head.headers);
     let sending = match forward::request(head, upload, &route, client.is_some()) {
-        Ok(request) => forward::send(shared, request, &route, &progress).await,
+        Ok(request) => forward::send(&ways, request, &route, &progress).await,
         Err(blame) => Err(blame),
     };
     let response = match sending {
@@ -193,6 +234,6 @@ async fn handle(state: &State, peer: SocketAddr, mut request: Request<Incoming>)
     match (response.status(), client) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => tunnel::join(call, client, response),
         (StatusCode::SWITCHING_PROTOCOLS, None) => respond::failed(call, Blame::unasked_switch()).await,
-        _ => download::relay(call, response, version, progress).await,
+        _ => download::relay(call, ways, &route, response, version, progress).await,
     }
 }

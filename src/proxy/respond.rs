@@ -99,6 +99,11 @@ pub(super) async fn failed(call: Call, blame: Blame) -> Response<Body> {
     error(status, &code, &message)
 }
 
+/// Answers a client whose call was cut before its response began.
+pub(super) fn cut() -> Response<Body> {
+    error(StatusCode::SERVICE_UNAVAILABLE, "shutdown", "tapline shut down and cut the call")
+}
+
 /// A client that writes all before it reads gets its answer only if the rest is taken off its hands.
 fn read_away(headers: &HeaderMap, body: Incoming) {
     if upload::may_linger(headers) {

@@ -70,7 +70,6 @@ where
     S: Future<Output = H>,
     H: Future<Output = ()>,
 {
-    let server = Arc::new(server(&state.shared.config));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -83,7 +82,7 @@ where
         match accepted {
             Ok((stream, peer)) => {
                 let connection = Connection { state: state.clone(), face: face.clone(), peer };
-                connections.spawn(connection.run(stream, Arc::clone(&server), graceful.watcher()));
+                connections.spawn(connection.run(stream, graceful.watcher()));
             }
             Err(error) => pause(&error).await,
         }
@@ -103,7 +102,7 @@ async fn drain(state: &State, graceful: GracefulShutdown, hurry: impl Future<Out
     tokio::select! {
         () = done => return,
         () = hurry => tracing::info!("second signal: cutting the calls that still run"),
-        () = tokio::time::sleep(state.shared.config.drain_timeout) => {
+        () = tokio::time::sleep(state.ways().config.drain_timeout) => {
             tracing::info!("drain time-out: cutting the calls that still run");
         }
     }
@@ -122,9 +121,9 @@ async fn pause(error: &io::Error) {
     }
 }
 
-type Server = auto::Builder<TokioExecutor>;
+pub(super) type Server = auto::Builder<TokioExecutor>;
 
-fn server(config: &Config) -> Server {
+pub(super) fn server(config: &Config) -> Server {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
@@ -155,17 +154,13 @@ struct Connection<F> {
 }
 
 impl<F: Face> Connection<F> {
-    async fn run(
-        self,
-        stream: TcpStream,
-        server: Arc<Server>,
-        watcher: hyper_util::server::graceful::Watcher,
-    ) {
+    async fn run(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let Self { state, face, peer } = self;
-        let header_timeout = state.shared.config.header_timeout;
+        let ways = state.ways();
+        let header_timeout = ways.config.header_timeout;
         let spoke = Arc::new(AtomicBool::new(false));
         let heard = Arc::clone(&spoke);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -173,7 +168,7 @@ impl<F: Face> Connection<F> {
             let (state, face) = (state.clone(), face.clone());
             async move { Ok::<_, Infallible>(answer(state, face, peer, request).await) }
         });
-        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = ways.server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(watcher.watch(connection.into_owned()));
         // hyper's own time-out starts only once it knows the protocol, from the first bytes.
         let first = tokio::select! {
@@ -202,20 +197,21 @@ async fn answer<F: Face>(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
+    let ways = state.ways();
     let owner = classify(request.uri().path());
     let refusal = if request.method() == Method::CONNECT {
         Err(Refusal::connect())
     } else if request.version() == Version::HTTP_11 && hosts(request.headers()) != 1 {
         Err(Refusal::host(hosts(request.headers())))
     } else {
-        state.shared.guard.check(request.uri(), request.headers(), owner)
+        ways.guard.check(request.uri(), request.headers(), owner)
     };
     if let Err(refusal) = refusal {
         let (head, body) = request.into_parts();
         return respond::refuse(&refusal, &head.headers, body);
     }
     match owner {
-        Owner::Proxy => handle(&state, peer, request).await,
+        Owner::Proxy => handle(&state, ways, peer, request).await,
         Owner::Management => {
             request.extensions_mut().insert(peer);
             face.answer(request).await

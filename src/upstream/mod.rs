@@ -31,12 +31,30 @@ pub struct Config {
     /// The environment variable with the key that replaces the client's; the client's passes when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_env: Option<String>,
+    #[serde(default)]
+    pub on_client_gone: OnClientGone,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { url: "https://api.openai.com/v1".to_owned(), provider: None, key_env: None }
+        Self {
+            url: "https://api.openai.com/v1".to_owned(),
+            provider: None,
+            key_env: None,
+            on_client_gone: OnClientGone::default(),
+        }
     }
+}
+
+/// What becomes of a call whose client leaves before its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnClientGone {
+    /// The upstream is let go at once: it stops working, and what it counted until then stays unknown.
+    #[default]
+    Cancel,
+    /// The upstream is read on, within limits, so that its usage is known.
+    Drain,
 }
 
 /// The header that carries a configured key; its value never prints.
@@ -64,6 +82,7 @@ pub struct Upstream {
     pub host: HeaderValue,
     pub destination: Destination,
     pub key: Option<Key>,
+    pub on_client_gone: OnClientGone,
 }
 
 impl Upstream {
@@ -126,6 +145,7 @@ impl Upstream {
                 server_port,
             },
             key: key.transpose()?,
+            on_client_gone: OnClientGone::default(),
         })
     }
 
@@ -137,7 +157,9 @@ impl Upstream {
         if !path.starts_with('/') {
             path.insert(0, '/');
         }
-        let wrong = |error: http::Error| Error::invalid(format!("expected a path, found {path:?}: {error}"));
+        // A query may hold a key: the message ends before it.
+        let shown = path.split('?').next().unwrap_or_default().to_owned();
+        let wrong = |error: http::Error| Error::invalid(format!("expected a path, found {shown:?}: {error}"));
         let path = PathAndQuery::from_maybe_shared(path.clone()).map_err(|error| wrong(error.into()))?;
         Uri::builder()
             .scheme(self.scheme.clone())
