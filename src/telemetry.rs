@@ -203,7 +203,7 @@ impl Telemetry {
                 status: call.status.as_str(),
             })
             .inc();
-        let times = TimeLabels { upstream: upstream.clone(), operation: operation(call) };
+        let times = TimeLabels { upstream: upstream.clone(), operation: call.dialect.operation() };
         shared.durations.get_or_create(&times).observe(seconds(call.duration_ns()));
         if call.dialect == Dialect::Http {
             return;
@@ -271,16 +271,6 @@ impl Telemetry {
             debug_assert!(written.is_ok());
         }
         text
-    }
-}
-
-/// `operation` as a bounded label: what the model was asked for, not what a client calls it.
-fn operation(call: &Call) -> &'static str {
-    match call.dialect {
-        Dialect::ChatCompletions | Dialect::Responses | Dialect::Messages => "chat",
-        Dialect::Completions => "text_completion",
-        Dialect::Embeddings => "embeddings",
-        Dialect::Http => "http",
     }
 }
 

@@ -241,11 +241,6 @@ impl Tally {
         (!kept.is_empty()).then_some(kept)
     }
 
-    fn pass(&self, length: u64) {
-        self.crossed.fetch_add(length, Ordering::Relaxed);
-        self.cut.store(true, Ordering::Relaxed);
-    }
-
     fn settle(&self, journalled: bool, length: u64) {
         if journalled {
             self.recorded.fetch_add(length, Ordering::Relaxed);
@@ -293,12 +288,6 @@ impl Recording {
         let state = &*self.state;
         let limit = if state.config.content { state.config.max_response_bytes } else { 0 };
         state.keep(&state.received, bytes, limit, |call, bytes| Record::Received { call, at, bytes });
-    }
-
-    /// Bytes that crossed and are not to be kept: a tunnel's.
-    pub fn passed(&self, sent: u64, received: u64) {
-        self.state.sent.pass(sent);
-        self.state.received.pass(received);
     }
 
     /// The client left, and the call goes on without it: however it ends now, that is how it ended.

@@ -174,6 +174,7 @@ impl Settler {
         Settled {
             call,
             placement: grouping.placement,
+            job: exchange.response.job,
             request: wire::split(exchange.dialect, &sent),
             response: Body::raw(received),
             arrivals,
@@ -202,6 +203,10 @@ impl Settler {
             && !usage.is_empty()
         {
             return (usage.clone(), Some(UsageSource::Reported));
+        }
+        // An answer made apart has its usage where it is fetched; a guess here would count it twice.
+        if exchange.response.job.is_some() {
+            return (Usage::default(), None);
         }
         let said_something = exchange.response.choices.iter().any(|choice| !choice.message.parts.is_empty());
         if exchange.dialect == Dialect::Http || (status == CallStatus::Error && !said_something) {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     CallId, NanoUsd, RunId, SpanId, TraceId, UnixNanos,
     content::{Arrival, Body},
+    exchange::Job,
     id::ExperimentId,
     record::{Outcome, Source},
     usage::{Usage, UsageSource},
@@ -20,12 +21,46 @@ pub enum Dialect {
     Responses,
     Completions,
     Embeddings,
+    /// Anthropic's.
     Messages,
+    Moderations,
+    Images,
+    /// Text to sound.
+    Speech,
+    /// Sound to text, translations included.
+    Transcriptions,
+    Rerank,
+    /// How many tokens a request would have; nothing is generated.
+    TokenCount,
+    /// Many requests answered later, OpenAI's and Anthropic's.
+    Batches,
+    /// Uploads, and the results of batches.
+    Files,
+    /// A WebSocket session of the Realtime or Responses API.
+    Realtime,
     /// Anything else: forwarded, kept as a plain HTTP span.
     Http,
 }
 
 impl Dialect {
+    pub const ALL: [Self; 15] = [
+        Self::ChatCompletions,
+        Self::Responses,
+        Self::Completions,
+        Self::Embeddings,
+        Self::Messages,
+        Self::Moderations,
+        Self::Images,
+        Self::Speech,
+        Self::Transcriptions,
+        Self::Rerank,
+        Self::TokenCount,
+        Self::Batches,
+        Self::Files,
+        Self::Realtime,
+        Self::Http,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ChatCompletions => "chat_completions",
@@ -33,20 +68,48 @@ impl Dialect {
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
             Self::Messages => "messages",
+            Self::Moderations => "moderations",
+            Self::Images => "images",
+            Self::Speech => "speech",
+            Self::Transcriptions => "transcriptions",
+            Self::Rerank => "rerank",
+            Self::TokenCount => "token_count",
+            Self::Batches => "batches",
+            Self::Files => "files",
+            Self::Realtime => "realtime",
             Self::Http => "http",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "chat_completions" => Self::ChatCompletions,
-            "responses" => Self::Responses,
-            "completions" => Self::Completions,
-            "embeddings" => Self::Embeddings,
-            "messages" => Self::Messages,
-            "http" => Self::Http,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|dialect| dialect.as_str() == text)
+    }
+
+    /// `gen_ai.operation.name` of what the dialect asks for: OpenTelemetry's names where it has one.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::ChatCompletions | Self::Responses | Self::Messages => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+            Self::Moderations => "moderation",
+            Self::Images => "image_generation",
+            Self::Speech => "speech",
+            Self::Transcriptions => "transcription",
+            Self::Rerank => "rerank",
+            Self::TokenCount => "count_tokens",
+            Self::Batches => "batch",
+            Self::Files => "file",
+            Self::Realtime => "realtime",
+            Self::Http => "http",
+        }
+    }
+
+    /// True where text goes in and text comes out, so that its tokens can be counted without the provider.
+    pub fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::ChatCompletions | Self::Responses | Self::Completions | Self::Embeddings | Self::Messages
+        )
     }
 }
 
@@ -197,6 +260,8 @@ pub struct Placement {
 pub struct Settled {
     pub call: Call,
     pub placement: Placement,
+    /// Set when the answer is made apart from this call, or was.
+    pub job: Option<Job>,
     pub request: Body,
     pub response: Body,
     pub arrivals: Vec<Arrival>,

@@ -91,6 +91,19 @@ pub struct UpstreamError {
     pub message: String,
 }
 
+/// An answer that is made apart from the call that asked for it: a background response, a batch. Its usage
+/// counts once, whoever fetches it and however often.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Job {
+    /// The provider's id.
+    pub id: String,
+    /// Other names under which its usage may come: a batch's output file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub also: Vec<String>,
+    /// True for the call that asked for it; others look how far it is.
+    pub asked: bool,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Response {
     pub id: Option<String>,
@@ -100,6 +113,8 @@ pub struct Response {
     pub service_tier: Option<String>,
     pub system_fingerprint: Option<String>,
     pub error: Option<UpstreamError>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job: Option<Job>,
     /// True when the dialect's own end was seen (`[DONE]`, `response.completed`, a whole JSON body).
     pub complete: bool,
 }

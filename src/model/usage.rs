@@ -39,15 +39,56 @@ pub struct Usage {
     /// Web searches that the provider bills apart.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub web_searches: Option<u64>,
+    /// Seconds of sound or film, begun ones counted, where time is billed and not tokens.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seconds: Option<u64>,
+    /// Characters read out, where they are billed and not tokens.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub characters: Option<u64>,
+    /// Searches over documents (rerank), where they are billed and not tokens.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub search_units: Option<u64>,
     /// What the provider itself says the call cost, in US dollars as it wrote it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reported_cost_nano_usd: Option<i64>,
 }
 
 impl Usage {
-    /// True when neither an input nor an output count is known.
+    /// True when nothing that is billed is known: no tokens, no seconds, characters or searches.
     pub fn is_empty(&self) -> bool {
-        self.input.is_none() && self.output.is_none()
+        self.input.is_none()
+            && self.output.is_none()
+            && self.seconds.is_none()
+            && self.characters.is_none()
+            && self.search_units.is_none()
+    }
+
+    /// Adds another call's counts, class by class; what neither knows stays unknown.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in [
+            (&mut self.input, other.input),
+            (&mut self.cache_read, other.cache_read),
+            (&mut self.cache_write, other.cache_write),
+            (&mut self.cache_write_long, other.cache_write_long),
+            (&mut self.input_audio, other.input_audio),
+            (&mut self.input_image, other.input_image),
+            (&mut self.output, other.output),
+            (&mut self.reasoning, other.reasoning),
+            (&mut self.output_audio, other.output_audio),
+            (&mut self.output_image, other.output_image),
+            (&mut self.web_searches, other.web_searches),
+            (&mut self.seconds, other.seconds),
+            (&mut self.characters, other.characters),
+            (&mut self.search_units, other.search_units),
+        ] {
+            if let Some(count) = count {
+                *sum = Some(sum.unwrap_or(0).saturating_add(count));
+            }
+        }
+        if let Some(cost) = other.reported_cost_nano_usd {
+            let sum = self.reported_cost_nano_usd.unwrap_or(0);
+            self.reported_cost_nano_usd = Some(sum.saturating_add(cost));
+        }
     }
 
     /// Input plus output; `None` when both are unknown.

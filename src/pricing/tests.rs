@@ -234,7 +234,7 @@ fn everything() -> impl Strategy<Value = Usage> {
                 output_audio,
                 output_image,
                 web_searches,
-                reported_cost_nano_usd: None,
+                ..Usage::default()
             }
         },
     )

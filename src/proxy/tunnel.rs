@@ -1,5 +1,5 @@
-//! What follows a 101: bytes both ways, whatever they mean. One tunnel is one call; its bytes are counted,
-//! its frames are not kept.
+//! What follows a 101: bytes both ways, whatever they mean. One tunnel is one call; a copy of its bytes is
+//! recorded, and read behind the journal.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Body, BoxError, call::Call, headers};
 use crate::{
-    capture::recorder::Recording,
+    capture::recorder::{Recording, now},
     model::record::{Failure, Outcome, Source},
     upstream::Fault,
 };
@@ -83,9 +83,11 @@ async fn copy(
 ) -> Result<(), (Source, io::Error)> {
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_upstream, to_upstream) = tokio::io::split(TokioIo::new(upstream));
-    // Counted as it crosses, so that a tunnel that is cut has its bytes too.
-    let up = pump(from_client, to_upstream, (Source::Client, Source::Upstream), |n| recording.passed(n, 0));
-    let down = pump(from_upstream, to_client, (Source::Upstream, Source::Client), |n| recording.passed(0, n));
+    // Recorded as it crosses, so that a tunnel that is cut has its bytes too.
+    let up = pump(from_client, to_upstream, (Source::Client, Source::Upstream), |bytes| recording.sent(&bytes));
+    let down = pump(from_upstream, to_client, (Source::Upstream, Source::Client), |bytes| {
+        recording.received(now(), &bytes);
+    });
     tokio::try_join!(up, down)?;
     Ok(())
 }
@@ -95,7 +97,7 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     (reader, writer): (Source, Source),
-    crossed: impl Fn(u64),
+    crossed: impl Fn(Bytes),
 ) -> Result<(), (Source, io::Error)> {
     let mut piece = vec![0; PIECE];
     loop {
@@ -106,6 +108,6 @@ async fn pump(
         }
         to.write_all(bytes).await.map_err(|error| (writer, error))?;
         to.flush().await.map_err(|error| (writer, error))?;
-        crossed(length as u64);
+        crossed(Bytes::copy_from_slice(bytes));
     }
 }

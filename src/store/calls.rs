@@ -20,8 +20,8 @@ macro_rules! columns {
         dialect, operation, request_model, response_model, streamed, method, target, peer, key_fingerprint, status,
         outcome, http_status, error_type, error_source, error_message, finish_reasons, response_id, request_id,
         retry_count, service_tier, tool_calls, input, cache_read, cache_write, cache_write_long, input_audio,
-        input_image, output, reasoning, output_audio, output_image, web_searches, reported_cost, usage_source, cost,
-        price_id, first_byte_ns, first_token_ns, last_token_ns, chunks, sent_bytes, received_bytes, request_whole,
+        input_image, output, reasoning, output_audio, output_image, web_searches, seconds, characters, search_units,
+        reported_cost, usage_source, cost, price_id, first_byte_ns, first_token_ns, last_token_ns, chunks, sent_bytes, received_bytes, request_whole,
         response_whole, notes"
     };
 }
@@ -32,7 +32,7 @@ const INSERT: &str = concat!(
     ", duration_ns) VALUES (
         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-        ?, ?, ?, ?, ?, ?)"
+        ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 );
 const INSERT_TAG: &str = "INSERT OR IGNORE INTO call_tags (tag, started_at, sequence) VALUES (?1, ?2, ?3)";
 const INSERT_HEAD: &str = "INSERT INTO heads (sequence, headers) VALUES (?1, ?2)";
@@ -93,6 +93,9 @@ pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Ca
         usage.output_audio.map(fit),
         usage.output_image.map(fit),
         usage.web_searches.map(fit),
+        usage.seconds.map(fit),
+        usage.characters.map(fit),
+        usage.search_units.map(fit),
         usage.reported_cost_nano_usd,
         call.usage_source.map(UsageSource::as_str),
         call.cost.map(|cost| cost.0),
@@ -200,6 +203,9 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
             output_audio: row.get()?,
             output_image: row.get()?,
             web_searches: row.get()?,
+            seconds: row.get()?,
+            characters: row.get()?,
+            search_units: row.get()?,
             reported_cost_nano_usd: row.get()?,
         },
         usage_source: row.optional_word(usage_source)?,

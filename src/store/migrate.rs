@@ -15,6 +15,7 @@ pub(super) struct Migration {
 pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "0001_init", sql: include_str!("migrations/0001_init.sql") },
     Migration { number: 2, name: "0002_totals", sql: include_str!("migrations/0002_totals.sql") },
+    Migration { number: 3, name: "0003_jobs", sql: include_str!("migrations/0003_jobs.sql") },
 ];
 
 const CREATE: &str = "

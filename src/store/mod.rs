@@ -9,6 +9,7 @@ mod calls;
 mod contents;
 mod costs;
 mod cursors;
+mod jobs;
 mod migrate;
 mod open;
 mod place;

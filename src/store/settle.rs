@@ -1,7 +1,7 @@
 //! One settled call into the store: placed, written, its bodies interned, its sums added; or left as it is
 //! when it is there already. Runs inside the writer's transaction and never begins or ends one.
 
-use super::{Side, bodies, calls, rollups::Tally, runs, writer::Write};
+use super::{Side, bodies, calls, jobs, rollups::Tally, runs, writer::Write};
 use crate::model::{
     Error,
     call::{Call, Placement, Settled},
@@ -18,7 +18,7 @@ pub(super) fn settle(write: &mut Write<'_>, settled: Vec<Settled>) -> Result<Vec
 }
 
 fn one(write: &mut Write<'_>, tally: &mut Tally, settled: Settled) -> Result<Call, Error> {
-    let Settled { mut call, placement, request, response, arrivals } = settled;
+    let Settled { mut call, placement, job, request, response, arrivals } = settled;
     let connection = write.connection;
     if let Some(sequence) = calls::sequence(connection, call.id)?
         && let Some(stored) = calls::by_sequence(connection, sequence)?
@@ -26,6 +26,9 @@ fn one(write: &mut Write<'_>, tally: &mut Tally, settled: Settled) -> Result<Cal
         return Ok(stored);
     }
     place(write, &mut call, &placement)?;
+    if let Some(job) = &job {
+        jobs::settle(connection, &mut call, job)?;
+    }
     let sequence = calls::insert(connection, write.interned, &call)?;
     bodies::insert(connection, write.interned, sequence, Side::Request, &request, &[])?;
     bodies::insert(connection, write.interned, sequence, Side::Response, &response, &arrivals)?;

@@ -103,6 +103,9 @@ fn full(number: u64) -> Call {
             output_audio: Some(109),
             output_image: Some(110),
             web_searches: Some(111),
+            seconds: Some(120),
+            characters: Some(121),
+            search_units: Some(122),
             reported_cost_nano_usd: Some(112),
         },
         usage_source: Some(UsageSource::Reported),
@@ -166,6 +169,7 @@ fn settled(call: Call) -> Settled {
     Settled {
         call,
         placement: Placement::default(),
+        job: None,
         request: Body::default(),
         response: Body::default(),
         arrivals: Vec::new(),
@@ -175,6 +179,7 @@ fn settled(call: Call) -> Settled {
 fn placed(number: u64, experiment: Option<&str>, run: Option<&str>) -> Settled {
     Settled {
         placement: Placement { experiment: experiment.map(Into::into), run: run.map(Into::into) },
+        job: None,
         ..settled(bare(number))
     }
 }

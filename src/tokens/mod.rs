@@ -35,7 +35,11 @@ pub fn estimate(exchange: &Exchange) -> Option<Usage> {
     // Without any sign of an answer, nothing says that the model read the input.
     let answered =
         !response.choices.is_empty() || (response.error.is_none() && *response != Response::default());
-    if *dialect == Dialect::Http || !answered {
+    // Read out once the answer began, whatever became of it.
+    if *dialect == Dialect::Speech && answered {
+        return characters(exchange);
+    }
+    if !dialect.is_text() || !answered {
         return None;
     }
     let model = response.model.as_deref().or(request.model.as_deref())?;
@@ -44,6 +48,17 @@ pub fn estimate(exchange: &Exchange) -> Option<Usage> {
     let output = (*dialect != Dialect::Embeddings).then(|| output(response, encoding));
     let usage = Usage { input, output: output.flatten(), ..Usage::default() };
     (!usage.is_empty()).then_some(usage)
+}
+
+/// What speech is billed by where no tokens are reported.
+fn characters(exchange: &Exchange) -> Option<Usage> {
+    let texts = exchange.request.messages.iter().flat_map(|message| &message.parts);
+    let count = texts.map(|part| match part {
+        MessagePart::Text { content } => content.chars().count() as u64,
+        _ => 0,
+    });
+    let usage = Usage { characters: Some(count.sum()), ..Usage::default() };
+    (usage.characters > Some(0)).then_some(usage)
 }
 
 fn input(exchange: &Exchange, encoding: Encoding) -> Option<u64> {

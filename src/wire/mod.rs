@@ -4,22 +4,29 @@
 //! stream gives the same exchange apart from times.
 
 mod anthropic;
+pub mod ask;
+mod batches;
 mod decode;
+mod detect;
 mod error;
 mod events;
+pub mod flavour;
 mod json;
+mod multipart;
 mod notes;
 mod openai;
 mod parts;
 mod reader;
+mod rerank;
 mod split;
 mod sse;
+mod token_count;
 mod trace_context;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
 
-use crate::model::call::Dialect;
 #[cfg(doc)]
 use crate::model::exchange::Exchange;
 
@@ -27,27 +34,6 @@ pub use events::events;
 pub use reader::CallReader;
 pub use split::split;
 pub use trace_context::TraceParent;
-
-/// Which wire format a request speaks, from its method and its target (relative to the upstream's base,
-/// or with any prefix before the known path). The query says nothing.
-pub fn detect(method: &str, target: &str) -> Dialect {
-    if method != "POST" {
-        return Dialect::Http;
-    }
-    let path = target.split(['?', '#']).next().unwrap_or_default();
-    let mut segments = path.rsplit('/').filter(|segment| !segment.is_empty());
-    let (last, before, second) = (segments.next(), segments.next(), segments.next());
-    match (last, before) {
-        // Mistral's agents answer chat requests at a path of their own.
-        (Some("completions"), Some("chat" | "agents")) => Dialect::ChatCompletions,
-        (Some("completions"), _) => Dialect::Completions,
-        (Some("responses"), _) => Dialect::Responses,
-        (Some("embeddings"), _) => Dialect::Embeddings,
-        // `/threads/{id}/messages` stores a message of the Assistants API; no model answers there.
-        (Some("messages"), _) if second != Some("threads") => Dialect::Messages,
-        _ => Dialect::Http,
-    }
-}
 
 /// What a reader may spend.
 #[derive(Debug, Clone, Copy)]

@@ -14,14 +14,26 @@ use crate::model::{
 use super::{
     Limits,
     anthropic::{messages, stream::MessagesStream},
+    batches,
     decode::Decoder,
-    detect, error,
+    detect::{self, Detected},
+    error, multipart,
     notes::Notes,
     openai::{
-        chat, chat_request, chat_stream::ChatStream, completions, embeddings, responses, responses_request,
+        audio::{self, AudioStream},
+        chat, chat_request,
+        chat_stream::ChatStream,
+        completions, embeddings,
+        images::{self, ImagesStream},
+        moderations,
+        realtime::{self, RealtimeSession},
+        responses, responses_request,
         responses_stream::ResponsesStream,
     },
+    rerank,
     sse::{Event, Framer},
+    token_count,
+    websocket::{Frames, Side},
 };
 
 /// Of a body whose dialect is not known, enough to find an error's message in.
@@ -30,7 +42,13 @@ const MAX_UNKNOWN: usize = 64 << 10;
 /// Reads one call, fed in the order things crossed the wire; never fails, bounded memory.
 #[derive(Debug)]
 pub struct CallReader {
-    dialect: Dialect,
+    detected: Detected,
+    /// Some dialects say in the path what their body is.
+    target: String,
+    /// Of a request that is a form.
+    boundary: Option<String>,
+    posted: bool,
+    client_frames: Option<Frames>,
     limits: Limits,
     request_decoder: Decoder,
     request: Vec<u8>,
@@ -45,8 +63,7 @@ struct Answer {
     dialect: Dialect,
     limits: Limits,
     status: Option<u16>,
-    /// The content type says that it is an event stream.
-    declared_stream: bool,
+    content_type: Option<String>,
     form: Form,
     timing: Timing,
     last_at: Option<UnixNanos>,
@@ -61,6 +78,11 @@ enum Form {
     Stream {
         framer: Framer,
         events: Events,
+    },
+    /// What follows a 101.
+    Socket {
+        frames: Frames,
+        session: Box<RealtimeSession>,
     },
 }
 
@@ -77,26 +99,31 @@ enum EventKind {
     Chat(Box<ChatStream>),
     Responses(Box<ResponsesStream>),
     Messages(Box<MessagesStream>),
+    Images(Box<ImagesStream>),
+    Audio(Box<AudioStream>),
     /// Counted and timed only.
     Unknown,
 }
 
 impl CallReader {
     pub fn new(method: &str, target: &str, request_headers: &[Header], limits: Limits) -> Self {
-        let dialect = detect(method, target);
-        let mut answer = Answer {
-            dialect,
+        let detected = detect::detect(method, target);
+        let answer = Answer {
+            dialect: detected.dialect,
             limits,
             status: None,
-            declared_stream: false,
+            content_type: None,
             form: Form::Undecided(Vec::new()),
             timing: Timing::default(),
             last_at: None,
             notes: Notes::new(),
         };
-        answer.declare(&[]);
         Self {
-            dialect,
+            detected,
+            target: target.to_owned(),
+            boundary: values(request_headers, "content-type").find_map(multipart::boundary),
+            posted: method == "POST",
+            client_frames: None,
             limits,
             request_decoder: Decoder::new(values(request_headers, "content-encoding"), limits.max_decoded),
             request: Vec::new(),
@@ -108,7 +135,7 @@ impl CallReader {
 
     pub fn request(&mut self, bytes: &[u8]) {
         // Nothing is read from requests of unknown dialects.
-        if self.dialect != Dialect::Http {
+        if self.detected.dialect != Dialect::Http {
             let request = &mut self.request;
             self.request_decoder.push(bytes, &mut |bytes| request.extend_from_slice(bytes));
         }
@@ -118,6 +145,11 @@ impl CallReader {
         self.status = Some(status);
         self.answer.status = Some(status);
         self.answer.declare(headers);
+        if status == 101 && self.detected.dialect == Dialect::Realtime {
+            let frames = Frames::new(Side::Server, headers, self.limits.max_event);
+            self.answer.form = Form::Socket { frames, session: Box::default() };
+            self.client_frames = Some(Frames::new(Side::Client, headers, self.limits.max_event));
+        }
         self.response_decoder =
             Some(Decoder::new(values(headers, "content-encoding"), self.limits.max_decoded));
     }
@@ -149,23 +181,44 @@ impl CallReader {
         }
         let mut notes = std::mem::replace(&mut self.answer.notes, Notes::new());
         decoding.into_iter().for_each(|note| notes.add(note));
-        let request = read_request(self.dialect, &self.request, &mut notes);
+        let Detected { dialect, operation } = self.detected;
+        let mut request = match &self.boundary {
+            Some(boundary) => read_form(dialect, &self.request, boundary, &mut notes),
+            None if dialect == Dialect::Realtime => {
+                read_session(self.client_frames, &self.target, &self.request, &mut notes)
+            }
+            None if operation == detect::FETCH => Request::default(),
+            None => read_request(dialect, &self.target, &self.request, &mut notes),
+        };
         drop(self.request);
         let streamed;
-        let response = match std::mem::replace(&mut self.answer.form, Form::Undecided(Vec::new())) {
+        let mut response = match std::mem::replace(&mut self.answer.form, Form::Undecided(Vec::new())) {
             Form::Stream { framer, events } => {
                 streamed = true;
                 self.answer.finish_stream(framer, events, whole, &mut notes)
             }
+            Form::Socket { frames, session } => {
+                streamed = true;
+                frames.note().into_iter().for_each(|note| notes.add(note));
+                let mut session = *session;
+                request.messages.append(&mut session.heard);
+                session.finish(whole)
+            }
             Form::Plain(body) | Form::Undecided(body) => {
                 streamed = false;
-                read_plain(self.dialect, self.status, &body, whole, &mut notes)
+                read_plain(dialect, &self.target, &self.answer, &body, whole, &mut notes)
             }
         };
+        if dialect == Dialect::Responses {
+            response.job = responses::job(&request, &response, operation == detect::FETCH);
+        }
+        if let (Dialect::Batches, Some(job)) = (dialect, &mut response.job) {
+            job.asked = self.posted && !self.target.contains("/cancel");
+        }
         let timing = self.answer.timing;
         Exchange {
-            dialect: self.dialect,
-            operation: operation(self.dialect).to_owned(),
+            dialect,
+            operation: operation.to_owned(),
             request,
             response,
             streamed,
@@ -177,8 +230,7 @@ impl CallReader {
 
 impl Answer {
     fn declare(&mut self, headers: &[Header]) {
-        self.declared_stream = values(headers, "content-type")
-            .any(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"));
+        self.content_type = values(headers, "content-type").next().map(str::to_owned);
     }
 
     fn push(&mut self, bytes: &[u8], at: UnixNanos) {
@@ -188,7 +240,8 @@ impl Answer {
                 // DeepSeek sends blank lines while a request waits.
                 let blank = start.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                 start.drain(..blank);
-                let Some(stream) = sniff(start, self.declared_stream) else { return };
+                let Some(stream) = sniff(start, declared_stream(self.content_type.as_deref()), self.dialect)
+                else { return };
                 let start = std::mem::take(start);
                 self.form = if stream {
                     Form::Stream {
@@ -207,6 +260,22 @@ impl Answer {
             Form::Stream { framer, events } => {
                 let (timing, notes, status) = (&mut self.timing, &mut self.notes, self.status);
                 framer.push(bytes, &mut |event| events.take(event, at, status, timing, notes));
+            }
+            Form::Socket { frames, session } => {
+                let (timing, notes) = (&mut self.timing, &mut self.notes);
+                frames.push(bytes, &mut |message| {
+                    timing.events += 1;
+                    timing.first_event.get_or_insert(at);
+                    let data = readable(message, "a message", notes);
+                    match session.event(&data, notes) {
+                        Ok(true) => {
+                            timing.first_token.get_or_insert(at);
+                            timing.last_token = Some(at);
+                        }
+                        Ok(false) => {}
+                        Err(fault) => notes.add(format!("a message of the session is no JSON: {fault}")),
+                    }
+                });
             }
         }
     }
@@ -243,6 +312,8 @@ impl Answer {
             EventKind::Chat(stream) => stream.finish(whole, notes),
             EventKind::Responses(stream) => stream.finish(notes),
             EventKind::Messages(stream) => stream.finish(notes),
+            EventKind::Images(stream) => stream.finish(),
+            EventKind::Audio(stream) => stream.finish(),
             EventKind::Unknown => Response { complete: whole, ..Response::default() },
         };
         if response.error.is_none() {
@@ -258,7 +329,9 @@ impl Events {
             Dialect::ChatCompletions | Dialect::Completions => EventKind::Chat(Box::default()),
             Dialect::Responses => EventKind::Responses(Box::default()),
             Dialect::Messages => EventKind::Messages(Box::default()),
-            Dialect::Embeddings | Dialect::Http => EventKind::Unknown,
+            Dialect::Images => EventKind::Images(Box::default()),
+            Dialect::Speech | Dialect::Transcriptions => EventKind::Audio(Box::default()),
+            _ => EventKind::Unknown,
         };
         Self { kind, unreadable: None, unreadable_count: 0 }
     }
@@ -278,6 +351,8 @@ impl Events {
             EventKind::Chat(stream) => stream.event(event, &data, status, notes),
             EventKind::Responses(stream) => stream.event(event.name, &data, status, notes),
             EventKind::Messages(stream) => stream.event(event.name, &data, status, notes),
+            EventKind::Images(stream) => stream.event(event.name, &data, status, notes),
+            EventKind::Audio(stream) => stream.event(event.name, &data, status, notes),
             EventKind::Unknown => Ok(false),
         };
         match brought {
@@ -304,7 +379,11 @@ impl Events {
 
 /// Whether a body is an event stream, from its first bytes behind white space; `None` while they do not
 /// tell. The bytes outvote what was declared where they are plain.
-fn sniff(start: &[u8], declared_stream: bool) -> Option<bool> {
+fn sniff(start: &[u8], declared_stream: bool, dialect: Dialect) -> Option<bool> {
+    // Sound, text and lines may begin with anything; there only the declaration tells.
+    if matches!(dialect, Dialect::Speech | Dialect::Transcriptions | Dialect::Files | Dialect::Batches) {
+        return Some(declared_stream);
+    }
     let start = match start {
         [0xef, 0xbb, 0xbf, rest @ ..] => rest,
         [0xef] | [0xef, 0xbb] => return None,
@@ -326,7 +405,11 @@ fn sniff(start: &[u8], declared_stream: bool) -> Option<bool> {
     (!undecided).then_some(false)
 }
 
-fn read_request(dialect: Dialect, body: &[u8], notes: &mut Notes) -> Request {
+fn declared_stream(content_type: Option<&str>) -> bool {
+    content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+}
+
+fn read_request(dialect: Dialect, target: &str, body: &[u8], notes: &mut Notes) -> Request {
     let body = readable(body, "the request body", notes);
     let body = body.trim_start_matches('\u{feff}');
     match dialect {
@@ -335,17 +418,58 @@ fn read_request(dialect: Dialect, body: &[u8], notes: &mut Notes) -> Request {
         Dialect::Completions => completions::read(body, notes),
         Dialect::Embeddings => embeddings::read_request(body, notes),
         Dialect::Messages => messages::read_request(body, notes),
-        Dialect::Http => Request::default(),
+        Dialect::Moderations => moderations::read_request(body, notes),
+        Dialect::Images => images::read_request(body, notes),
+        Dialect::Speech => audio::read_speech_request(body, notes),
+        Dialect::Rerank => rerank::read_request(body, notes),
+        Dialect::TokenCount => token_count::read_request(target, body, notes),
+        Dialect::Batches => batches::read_request(body, notes),
+        Dialect::Transcriptions | Dialect::Files | Dialect::Realtime | Dialect::Http => Request::default(),
+    }
+}
+
+/// What the client said in a session; the model is in the query where the session's settings do not name it.
+fn read_session(frames: Option<Frames>, target: &str, sent: &[u8], notes: &mut Notes) -> Request {
+    let mut request = Request { stream: true, ..Request::default() };
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    request.model = query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (matches!(name, "model" | "deployment") && !value.is_empty()).then(|| value.to_owned())
+    });
+    let Some(mut frames) = frames else { return request };
+    frames.push(sent, &mut |message| {
+        realtime::client_event(&String::from_utf8_lossy(message), &mut request, notes);
+    });
+    frames.note().into_iter().for_each(|note| notes.add(note));
+    request
+}
+
+fn read_form(dialect: Dialect, body: &[u8], boundary: &str, notes: &mut Notes) -> Request {
+    if dialect == Dialect::Http {
+        return Request::default();
+    }
+    let form = multipart::parts(body, boundary, notes);
+    match dialect {
+        Dialect::Images => images::read_form(&form),
+        Dialect::Transcriptions => audio::read_transcription_form(&form),
+        Dialect::Files => batches::read_upload(&form),
+        _ => Request { parameters: multipart::parameters(&form), ..Request::default() },
     }
 }
 
 fn read_plain(
     dialect: Dialect,
-    status: Option<u16>,
+    target: &str,
+    answer: &Answer,
     body: &[u8],
     whole: bool,
     notes: &mut Notes,
 ) -> Response {
+    let status = answer.status;
+    if dialect == Dialect::Speech && failed(status).is_none() {
+        let response = audio::read_speech(body.len() as u64, answer.content_type.as_deref());
+        return Response { complete: whole, ..response };
+    }
     let body = readable(body, "the response body", notes);
     let body = body.trim_start_matches('\u{feff}');
     if let Some(code) = failed(status) {
@@ -353,7 +477,7 @@ fn read_plain(
         let error = told.then(|| error::from_body(body, Some(code)));
         return Response { error, complete: whole, ..Response::default() };
     }
-    if dialect == Dialect::Http {
+    if matches!(dialect, Dialect::Http | Dialect::Realtime) {
         return Response { complete: whole, ..Response::default() };
     }
     if body.trim().is_empty() {
@@ -367,7 +491,14 @@ fn read_plain(
         Dialect::Responses => array_or(responses::read, body, status, notes),
         Dialect::Embeddings => array_or(embeddings::read, body, status, notes),
         Dialect::Messages => array_or(messages::read, body, status, notes),
-        Dialect::Http => Response::default(),
+        Dialect::Moderations => array_or(moderations::read, body, status, notes),
+        Dialect::Images => array_or(images::read, body, status, notes),
+        Dialect::Transcriptions => audio::read_transcription(body, status, notes),
+        Dialect::Rerank => array_or(rerank::read, body, status, notes),
+        Dialect::TokenCount => array_or(token_count::read, body, status, notes),
+        Dialect::Batches => batches::read(target, body, status, notes),
+        Dialect::Files => batches::read_file(target, body, status, notes),
+        Dialect::Speech | Dialect::Realtime | Dialect::Http => Response::default(),
     }
 }
 
@@ -406,14 +537,4 @@ fn readable<'a>(bytes: &'a [u8], what: &str, notes: &mut Notes) -> Cow<'a, str> 
 
 fn values<'a>(headers: &'a [Header], name: &str) -> impl Iterator<Item = &'a str> {
     headers.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-}
-
-/// `gen_ai.operation.name`.
-fn operation(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::ChatCompletions | Dialect::Responses | Dialect::Messages => "chat",
-        Dialect::Completions => "text_completion",
-        Dialect::Embeddings => "embeddings",
-        Dialect::Http => "http",
-    }
 }

@@ -26,7 +26,7 @@ pub fn split(dialect: Dialect, body: &Bytes) -> Body {
     let conversation: &[u8] = match dialect {
         Dialect::ChatCompletions | Dialect::Messages => b"messages",
         Dialect::Responses => b"input",
-        Dialect::Completions | Dialect::Embeddings | Dialect::Http => return Body::raw(body.clone()),
+        _ => return Body::raw(body.clone()),
     };
     if body.len() < MIN_BODY {
         return Body::raw(body.clone());

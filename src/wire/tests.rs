@@ -21,13 +21,32 @@ use crate::model::{
 struct Fixture {
     request: Vec<u8>,
     response: Vec<u8>,
+    request_type: String,
     content_type: &'static str,
 }
+
+const FOLDERS: [&str; 15] = [
+    "chat_completions",
+    "responses",
+    "responses_fetched",
+    "embeddings",
+    "completions",
+    "messages",
+    "moderations",
+    "images",
+    "speech",
+    "transcriptions",
+    "rerank",
+    "token_count",
+    "batches",
+    "files",
+    "http",
+];
 
 fn fixtures() -> BTreeMap<(Folder, String), Fixture> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut all = BTreeMap::<_, Fixture>::new();
-    for folder in ["chat_completions", "responses", "embeddings", "completions", "messages", "http"] {
+    for folder in FOLDERS {
         let mut paths: Vec<PathBuf> =
             fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
@@ -38,6 +57,16 @@ fn fixtures() -> BTreeMap<(Folder, String), Fixture> {
             let bytes = fs::read(&path).unwrap();
             match kind {
                 "request.json" => fixture.request = bytes,
+                // Its first line is the boundary that the header names.
+                "request.form" => {
+                    let end = bytes.iter().position(|byte| *byte == b'\r').unwrap();
+                    let boundary = std::str::from_utf8(&bytes[2..end]).unwrap();
+                    fixture.request_type = format!("multipart/form-data; boundary={boundary}");
+                    fixture.request = bytes;
+                }
+                "response.txt" => (fixture.response, fixture.content_type) = (bytes, "text/plain"),
+                "response.jsonl" => (fixture.response, fixture.content_type) = (bytes, "application/jsonl"),
+                "response.mp3" => (fixture.response, fixture.content_type) = (bytes, "audio/mpeg"),
                 "response.sse" => (fixture.response, fixture.content_type) = (bytes, "text/event-stream"),
                 "response.json" => (fixture.response, fixture.content_type) = (bytes, "application/json"),
                 other => panic!("{other}"),
@@ -51,15 +80,34 @@ fn fixtures() -> BTreeMap<(Folder, String), Fixture> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Folder(&'static str);
 
-fn target(folder: &str) -> &'static str {
-    match folder {
+/// Where a folder's calls go; batches and files say in the name which of their paths it is.
+fn target(folder: &str, name: &str) -> (&'static str, &'static str) {
+    let got = name.starts_with("get-");
+    let target = match folder {
+        "responses_fetched" => return ("GET", "/v1/responses/resp_1"),
+        "moderations" => "/v1/moderations",
+        "images" if name.starts_with("edit") => "/v1/images/edits",
+        "images" => "/v1/images/generations",
+        "speech" => "/v1/audio/speech",
+        "transcriptions" => "/v1/audio/transcriptions",
+        "rerank" => "/v1/rerank",
+        "token_count" if name.starts_with("openai") => "/v1/responses/input_tokens",
+        "token_count" => "/v1/messages/count_tokens",
+        "batches" if name.starts_with("get-anthropic-results") => "/v1/messages/batches/msgbatch_1/results",
+        "batches" if name.contains("anthropic") => "/v1/messages/batches",
+        "batches" if got => "/v1/batches/batch_1",
+        "batches" => "/v1/batches",
+        "files" if got => "/v1/files/file-out/content",
+        "files" => "/v1/files",
         "chat_completions" => "/v1/chat/completions?api-version=1",
+        "responses" if name == "compact" => "/v1/responses/compact",
         "responses" => "/v1/responses",
         "embeddings" => "/v1/embeddings",
         "completions" => "/completions",
         "messages" => "/v1/messages?beta=true",
-        _ => "/v1/audio/speech",
-    }
+        _ => "/v1/audio/voices",
+    };
+    (if got { "GET" } else { "POST" }, target)
 }
 
 fn header(name: &str, value: &str) -> Header {
@@ -71,7 +119,9 @@ fn status(name: &str) -> u16 {
 }
 
 fn reader(folder: &str, name: &str, fixture: &Fixture) -> CallReader {
-    let mut reader = CallReader::new("POST", target(folder), &[], Limits::default());
+    let (method, target) = target(folder, name);
+    let headers = [header("content-type", &fixture.request_type)];
+    let mut reader = CallReader::new(method, target, &headers, Limits::default());
     reader.request(&fixture.request);
     reader.answered(status(name), &[header("Content-Type", fixture.content_type)]);
     reader
@@ -162,11 +212,11 @@ proptest! {
 
     #[test]
     fn any_bytes_never_panic(
-        which in 0usize..6, request: Vec<u8>, response: Vec<u8>, status: u16, encoding in 0usize..5,
+        which in 0..FOLDERS.len(), request: Vec<u8>, response: Vec<u8>, status: u16, encoding in 0usize..5,
     ) {
-        let folders = ["chat_completions", "responses", "embeddings", "completions", "messages", "http"];
+        let (method, target) = target(FOLDERS[which], "");
         let encoding = header("content-encoding", ["", "gzip", "br", "zstd, deflate", "x"][encoding]);
-        let mut reader = CallReader::new("POST", target(folders[which]), std::slice::from_ref(&encoding), Limits::default());
+        let mut reader = CallReader::new(method, target, std::slice::from_ref(&encoding), Limits::default());
         reader.request(&request);
         reader.answered(status, &[encoding]);
         read(reader, response.chunks(7));
@@ -178,30 +228,6 @@ fn ask(target: &str, request: &[u8], response: &[u8]) -> Exchange {
     reader.request(request);
     reader.answered(200, &[]);
     read(reader, [response])
-}
-
-#[test]
-fn requests_are_known_by_their_path() {
-    for (method, path, dialect) in [
-        ("POST", "/chat/completions", Dialect::ChatCompletions),
-        ("POST", "/openai/deployments/d/chat/completions?api-version=2024-10-21", Dialect::ChatCompletions),
-        ("POST", "//v1//chat/completions/", Dialect::ChatCompletions),
-        ("POST", "/v1/agents/completions", Dialect::ChatCompletions),
-        ("POST", "/v1/completions", Dialect::Completions),
-        ("POST", "/v1/responses?beta=true", Dialect::Responses),
-        ("POST", "/compatible-mode/v1/embeddings", Dialect::Embeddings),
-        ("POST", "/v1/messages?beta=true", Dialect::Messages),
-        ("POST", "/v1/messages/count_tokens", Dialect::Http),
-        ("POST", "/v1/threads/t1/messages", Dialect::Http),
-        ("POST", "/v1/responses/r1/cancel", Dialect::Http),
-        ("POST", "/v1/xcompletions", Dialect::Http),
-        ("POST", "/v1/models?x=/chat/completions", Dialect::Http),
-        ("GET", "/v1/chat/completions", Dialect::Http),
-        ("GET", "/v1/responses/r1?stream=true", Dialect::Http),
-        ("POST", "", Dialect::Http),
-    ] {
-        assert_eq!(detect(method, path), dialect, "{method} {path}");
-    }
 }
 
 #[test]
@@ -309,4 +335,80 @@ fn invalid_utf8_in_a_request_costs_only_itself() {
     );
     assert_eq!(exchange.request.messages[0].parts, [MessagePart::Text { content: "\u{fffd}".into() }]);
     assert!(exchange.notes[0].contains("UTF-8"));
+}
+
+/// A session as both sides sent it, text messages only.
+fn session(target: &str, client: &[&str], server: &[&str], cut: usize) -> Exchange {
+    let frames = |messages: &[&str], mask| -> Vec<u8> {
+        messages.iter().flat_map(|text| websocket::tests::frame(0x81, mask, text.as_bytes())).collect()
+    };
+    let mut reader = CallReader::new("GET", target, &[], Limits::default());
+    reader.request(&frames(client, Some([9, 8, 7, 6])));
+    reader.answered(101, &[header("upgrade", "websocket")]);
+    let sent = frames(server, None);
+    read(reader, sent.chunks(cut))
+}
+
+#[test]
+fn a_realtime_sessions_responses_are_choices_and_their_usage_is_one_sum() {
+    let usage = |input: u32, output: u32| {
+        format!(
+            r#"{{"total_tokens":{},"input_tokens":{input},"output_tokens":{output},
+            "input_token_details":{{"text_tokens":5,"audio_tokens":{},"cached_tokens":2}},
+            "output_token_details":{{"text_tokens":1,"audio_tokens":{}}}}}"#,
+            input + output,
+            input - 5,
+            output - 1
+        )
+    };
+    let done = |text: &str, usage: &str| {
+        format!(
+            r#"{{"type":"response.done","response":{{"id":"r","status":"completed","output":[{{"type":"message","role":"assistant",
+            "content":[{{"type":"output_audio","transcript":"{text}"}}]}}],"usage":{usage}}}}}"#
+        )
+    };
+    let server = [
+        r#"{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime-2025-08-28"}}"#.to_owned(),
+        r#"{"type":"response.output_audio.delta","delta":"AAAA"}"#.to_owned(),
+        done("Hello", &usage(10, 4)),
+        r#"{"type":"conversation.item.input_audio_transcription.completed","transcript":"Bye"}"#.to_owned(),
+        done("Goodbye", &usage(20, 6)),
+    ];
+    let server: Vec<&str> = server.iter().map(String::as_str).collect();
+    let client = [
+        r#"{"type":"session.update","session":{"instructions":"Be brief","voice":"alloy"}}"#,
+        r#"{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":"Hi"}]}}"#,
+    ];
+    for cut in [1, 3, 1 << 20] {
+        let exchange = session("/v1/realtime?model=gpt-realtime", &client, &server, cut);
+        assert_eq!(exchange.dialect, Dialect::Realtime);
+        assert_eq!(exchange.request.model.as_deref(), Some("gpt-realtime"));
+        assert_eq!(exchange.response.model.as_deref(), Some("gpt-realtime-2025-08-28"));
+        let said: Vec<_> = exchange.request.messages.iter().map(|message| &message.parts).collect();
+        assert_eq!(said.len(), 2, "what was typed and what was heard");
+        let usage = exchange.response.usage.unwrap();
+        assert_eq!((usage.input, usage.output), (Some(30), Some(10)));
+        assert_eq!((usage.cache_read, usage.input_audio, usage.output_audio), (Some(4), Some(20), Some(8)));
+        assert_eq!(exchange.response.choices[1].message.parts, [MessagePart::Text { content: "Goodbye".into() }]);
+        assert!(exchange.timing.first_token.is_some() && exchange.notes.is_empty(), "{:?}", exchange.notes);
+    }
+}
+
+#[test]
+fn the_responses_api_over_a_socket_is_read_like_its_stream() {
+    let client = [r#"{"type":"response.create","model":"gpt-5","input":[{"role":"user","content":"Hi"}],"store":false}"#];
+    let server = [
+        r#"{"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}"#,
+        r#"{"type":"response.output_text.delta","delta":"Hel"}"#,
+        r#"{"type":"response.completed","response":{"id":"resp_1","model":"gpt-5-2025-08-07","status":"completed","output":[
+            {"type":"message","role":"assistant","content":[{"type":"output_text","text":"Hello"}]}],
+            "usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}}"#,
+    ];
+    let exchange = session("/v1/responses", &client, &server, 11);
+    assert_eq!((exchange.dialect, exchange.operation.as_str()), (Dialect::Realtime, "chat"));
+    assert_eq!(exchange.request.model.as_deref(), Some("gpt-5"));
+    assert_eq!(exchange.request.messages.len(), 1);
+    assert_eq!(exchange.response.usage.as_ref().unwrap().total(), Some(5));
+    assert_eq!(exchange.response.choices[0].message.parts, [MessagePart::Text { content: "Hello".into() }]);
+    assert!(exchange.response.complete);
 }

@@ -32,6 +32,7 @@ async fn settle(store: &Store, numbers: std::ops::Range<u64>) {
             Settled {
                 call,
                 placement: Placement::default(),
+                job: None,
                 request: Body::default(),
                 response: Body::default(),
                 arrivals: Vec::new(),
@@ -298,6 +299,7 @@ async fn the_bodies_become_messages_and_a_missing_parent_decision_is_kept() {
     let settled = |call, request: &[u8], response: &[u8]| Settled {
         call,
         placement: Placement::default(),
+        job: None,
         request: Body::raw(Bytes::copy_from_slice(request)),
         response: Body::raw(Bytes::copy_from_slice(response)),
         arrivals: Vec::new(),

@@ -87,7 +87,7 @@ pub(super) fn envelope(
 
 /// Usage as Anthropic counts it; later figures win where they are given.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(in crate::wire) struct Counts {
     uncached: Option<u64>,
     read: Option<u64>,
     write: Option<u64>,
@@ -98,7 +98,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn merge(&mut self, raw: &RawValue, notes: &mut Notes) {
+    pub(in crate::wire) fn merge(&mut self, raw: &RawValue, notes: &mut Notes) {
         let [uncached, read, write, life, output, details, tools] = json::pick(
             raw.get(),
             [
@@ -134,7 +134,7 @@ impl Counts {
         }
     }
 
-    pub(super) fn into_usage(self) -> Option<Usage> {
+    pub(in crate::wire) fn into_usage(self) -> Option<Usage> {
         let cached = self.read.unwrap_or(0).saturating_add(self.write.unwrap_or(0));
         let input = match (self.uncached, self.read.or(self.write)) {
             (None, None) => None,

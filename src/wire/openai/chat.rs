@@ -180,6 +180,7 @@ impl AnswerDraft {
             service_tier: self.service_tier,
             system_fingerprint: self.system_fingerprint,
             error,
+            job: None,
             complete: false,
             model,
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     model::{
-        exchange::{Choice, Message, MessagePart, Response},
+        exchange::{Choice, Job, Message, MessagePart, Request, Response},
         usage::Usage,
     },
     wire::{error, json, notes::Notes, parts},
@@ -60,6 +60,13 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
 pub(super) fn choice(parts: Vec<MessagePart>, finish_reason: Option<String>) -> Choice {
     let message = Message { role: "assistant".to_owned(), name: None, parts };
     Choice { message, finish_reason, ..Choice::default() }
+}
+
+/// A response that may be fetched later: made in the background, or looked at now (`fetched`).
+pub(in crate::wire) fn job(request: &Request, response: &Response, fetched: bool) -> Option<Job> {
+    let background = request.parameters.get("background").is_some_and(|flag| flag == true);
+    let id = response.id.clone().filter(|_| fetched || background)?;
+    Some(Job { id, also: Vec::new(), asked: !fetched })
 }
 
 fn web_searches(raw: &RawValue, notes: &mut Notes) -> Option<u64> {
