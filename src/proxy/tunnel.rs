@@ -84,7 +84,8 @@ async fn copy(
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_upstream, to_upstream) = tokio::io::split(TokioIo::new(upstream));
     // Recorded as it crosses, so that a tunnel that is cut has its bytes too.
-    let up = pump(from_client, to_upstream, (Source::Client, Source::Upstream), |bytes| recording.sent(&bytes));
+    let up =
+        pump(from_client, to_upstream, (Source::Client, Source::Upstream), |bytes| recording.sent(&bytes));
     let down = pump(from_upstream, to_client, (Source::Upstream, Source::Client), |bytes| {
         recording.received(now(), &bytes);
     });

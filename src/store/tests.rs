@@ -2,6 +2,7 @@
 
 mod conversations;
 mod failures;
+mod jobs;
 mod money;
 mod pages;
 mod placing;

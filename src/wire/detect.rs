@@ -80,7 +80,12 @@ mod tests {
         use Dialect as D;
         for (method, path, dialect, operation) in [
             ("POST", "/chat/completions", D::ChatCompletions, "chat"),
-            ("POST", "/openai/deployments/d/chat/completions?api-version=2024-10-21", D::ChatCompletions, "chat"),
+            (
+                "POST",
+                "/openai/deployments/d/chat/completions?api-version=2024-10-21",
+                D::ChatCompletions,
+                "chat",
+            ),
             ("POST", "//v1//chat/completions/", D::ChatCompletions, "chat"),
             ("POST", "/v1/agents/completions", D::ChatCompletions, "chat"),
             ("POST", "/v1/completions", D::Completions, "text_completion"),

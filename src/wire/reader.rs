@@ -241,7 +241,9 @@ impl Answer {
                 let blank = start.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                 start.drain(..blank);
                 let Some(stream) = sniff(start, declared_stream(self.content_type.as_deref()), self.dialect)
-                else { return };
+                else {
+                    return;
+                };
                 let start = std::mem::take(start);
                 self.form = if stream {
                     Form::Stream {

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     UnixNanos,
+    call::Dialect,
     exchange::{Exchange, MessagePart, Timing},
     record::Header,
 };
@@ -368,7 +369,8 @@ fn a_realtime_sessions_responses_are_choices_and_their_usage_is_one_sum() {
         )
     };
     let server = [
-        r#"{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime-2025-08-28"}}"#.to_owned(),
+        r#"{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime-2025-08-28"}}"#
+            .to_owned(),
         r#"{"type":"response.output_audio.delta","delta":"AAAA"}"#.to_owned(),
         done("Hello", &usage(10, 4)),
         r#"{"type":"conversation.item.input_audio_transcription.completed","transcript":"Bye"}"#.to_owned(),
@@ -389,14 +391,19 @@ fn a_realtime_sessions_responses_are_choices_and_their_usage_is_one_sum() {
         let usage = exchange.response.usage.unwrap();
         assert_eq!((usage.input, usage.output), (Some(30), Some(10)));
         assert_eq!((usage.cache_read, usage.input_audio, usage.output_audio), (Some(4), Some(20), Some(8)));
-        assert_eq!(exchange.response.choices[1].message.parts, [MessagePart::Text { content: "Goodbye".into() }]);
+        assert_eq!(
+            exchange.response.choices[1].message.parts,
+            [MessagePart::Text { content: "Goodbye".into() }]
+        );
         assert!(exchange.timing.first_token.is_some() && exchange.notes.is_empty(), "{:?}", exchange.notes);
     }
 }
 
 #[test]
 fn the_responses_api_over_a_socket_is_read_like_its_stream() {
-    let client = [r#"{"type":"response.create","model":"gpt-5","input":[{"role":"user","content":"Hi"}],"store":false}"#];
+    let client = [
+        r#"{"type":"response.create","model":"gpt-5","input":[{"role":"user","content":"Hi"}],"store":false}"#,
+    ];
     let server = [
         r#"{"type":"response.created","response":{"id":"resp_1","status":"in_progress"}}"#,
         r#"{"type":"response.output_text.delta","delta":"Hel"}"#,

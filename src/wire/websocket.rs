@@ -61,8 +61,8 @@ impl Frames {
             Side::Client => "client_no_context_takeover",
             Side::Server => "server_no_context_takeover",
         };
-        let inflate = agreed
-            .map(|(_, value)| Inflate { stream: Decompress::new(false), fresh: value.contains(fresh) });
+        let inflate =
+            agreed.map(|(_, value)| Inflate { stream: Decompress::new(false), fresh: value.contains(fresh) });
         Self {
             head: Vec::new(),
             frame: None,
@@ -79,10 +79,13 @@ impl Frames {
     /// What could not be read, as a sentence.
     pub(super) fn note(&self) -> Option<String> {
         if self.broken {
-            return Some("the session holds bytes that are no WebSocket frame; what follows was not read".to_owned());
+            return Some(
+                "the session holds bytes that are no WebSocket frame; what follows was not read".to_owned(),
+            );
         }
-        (self.dropped > 0)
-            .then(|| format!("{} messages were larger than {} bytes and were not read", self.dropped, self.max_message))
+        (self.dropped > 0).then(|| {
+            format!("{} messages were larger than {} bytes and were not read", self.dropped, self.max_message)
+        })
     }
 
     /// Takes the next bytes and hands out every data message that they complete.
@@ -107,7 +110,8 @@ impl Frames {
                     self.message = Vec::new();
                 } else if let Some(mask) = frame.mask {
                     let at = frame.at;
-                    self.message.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[(at + i) % 4]));
+                    self.message
+                        .extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[(at + i) % 4]));
                 } else {
                     self.message.extend_from_slice(payload);
                 }
@@ -193,7 +197,10 @@ impl Frames {
                 out.extend_from_slice(&piece[..made]);
                 input = &input[used..];
                 let stuck = used == 0 && made == 0;
-                if stuck || (input.is_empty() && made < piece.len()) || matches!(status, Ok(Status::StreamEnd)) {
+                if stuck
+                    || (input.is_empty() && made < piece.len())
+                    || matches!(status, Ok(Status::StreamEnd))
+                {
                     break;
                 }
             }
@@ -228,7 +235,7 @@ pub(super) mod tests {
             }
         }
         let mask_bytes = mask.unwrap_or_default();
-        out.extend(mask);
+        out.extend(mask.into_iter().flatten());
         out.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask_bytes[i % 4]));
         out
     }
@@ -282,7 +289,9 @@ pub(super) mod tests {
 
     #[test]
     fn compressed_messages_share_a_window_unless_agreed_otherwise() {
-        for (value, shared) in [("permessage-deflate", true), ("permessage-deflate; server_no_context_takeover", false)] {
+        for (value, shared) in
+            [("permessage-deflate", true), ("permessage-deflate; server_no_context_takeover", false)]
+        {
             let header = ("Sec-WebSocket-Extensions".to_owned(), value.to_owned());
             let mut stream = Compress::new(Compression::default(), false);
             let mut session = Vec::new();

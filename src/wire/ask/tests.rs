@@ -12,7 +12,16 @@ fn pairs() -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
     let mut all = BTreeMap::<String, (Vec<u8>, Vec<u8>)>::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let (name, kind) = path.file_name().unwrap().to_str().unwrap().split_once(".sse").unwrap().0.rsplit_once('.').unwrap();
+        let (name, kind) = path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .split_once(".sse")
+            .unwrap()
+            .0
+            .rsplit_once('.')
+            .unwrap();
         let pair = all.entry(name.to_owned()).or_default();
         let bytes = fs::read(&path).unwrap();
         match kind {
@@ -71,8 +80,11 @@ fn every_line_end_is_taken_out_whole() {
         let chunk = |data: &str| line(&format!("data: {data}")) + end;
         let kept = chunk(r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#);
         let usage = chunk(r#"{"choices":[],"usage":{"prompt_tokens":1}}"#);
-        let given = [&kept, &line(": keep-alive"), &usage, &line(": later"), &chunk("[DONE]")].map(String::as_str).concat();
-        let wanted = [&kept, &line(": keep-alive"), &line(": later"), &chunk("[DONE]")].map(String::as_str).concat();
+        let given = [&kept, &line(": keep-alive"), &usage, &line(": later"), &chunk("[DONE]")]
+            .map(String::as_str)
+            .concat();
+        let wanted =
+            [&kept, &line(": keep-alive"), &line(": later"), &chunk("[DONE]")].map(String::as_str).concat();
         for at in 0..=given.len() {
             let (head, tail) = given.as_bytes().split_at(at);
             assert_eq!(shown(&filter(Asked::LastOnly, [head, tail])), wanted, "{end:?} at {at}");
@@ -108,7 +120,9 @@ fn the_question_is_put_where_it_belongs() {
         ),
         (
             "{ \"stream\" : true ,\n \"a\" : {\"stream\":false} }\n",
-            Some("{ \"stream\" : true ,\n \"a\" : {\"stream\":false} ,\"stream_options\":{\"include_usage\":true}}\n"),
+            Some(
+                "{ \"stream\" : true ,\n \"a\" : {\"stream\":false} ,\"stream_options\":{\"include_usage\":true}}\n",
+            ),
         ),
         (
             r#"{"stream_options":{},"stream":true}"#,

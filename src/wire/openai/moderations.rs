@@ -68,7 +68,6 @@ fn verdict(index: u32, result: &RawValue) -> Choice {
     }
     let flagged = flagged.is_some_and(|flagged| flagged.get() == "true");
     let value = json!({"type": "moderation", "flagged": flagged, "categories": named});
-    let message =
-        Message { role: "output".into(), name: None, parts: vec![MessagePart::Other { value }] };
+    let message = Message { role: "output".into(), name: None, parts: vec![MessagePart::Other { value }] };
     Choice { index, message, ..Choice::default() }
 }

@@ -115,7 +115,9 @@ pub(in crate::wire) fn client_event(data: &str, request: &mut Request, notes: &m
         json::pick(data, ["type", "item", "session", "response", "model", "input"]);
     match json::filled(kind).as_deref() {
         Some("conversation.item.create") => {
-            let Some(item) = item.filter(|_| request.messages.len() < MAX_SHOWN && notes.spend(2)) else { return };
+            let Some(item) = item.filter(|_| request.messages.len() < MAX_SHOWN && notes.spend(2)) else {
+                return;
+            };
             let [role, call, output] = json::pick(item.get(), ["role", "call_id", "output"]);
             let mut parts = Vec::new();
             let role = match output {
