@@ -36,6 +36,7 @@ use crate::{
     },
     events,
     journal::{self, Journal},
+    mlflow,
     pricing::PriceTable,
     proxy,
     store::Store,
@@ -137,8 +138,10 @@ impl App {
             })
         };
         let asked = api::operations::State { telemetry: telemetry.clone(), health };
+        let tracking = mlflow::State { store: store.clone(), fresh: Arc::clone(&fresh), now };
         let faces = api::router(api::State::new(store.clone(), fresh, now).stopping(tails_stop))
             .merge(api::operations::router(asked))
+            .merge(mlflow::router(tracking))
             .merge(ui::router());
 
         let listener = TcpListener::bind(settings.listen)

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod events;
 pub mod journal;
+pub mod mlflow;
 pub mod model;
 pub mod otlp;
 pub mod pricing;

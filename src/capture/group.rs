@@ -85,6 +85,8 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
         &mut grouping.notes,
     );
 
+    grouping.placement.peer = loopback(opened);
+
     let own = [
         ("header:x-tapline-session".to_owned(), header(opened, "x-tapline-session")),
         ("path:s".to_owned(), opened.scope.session.clone()),
@@ -149,6 +151,12 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
         grouping.rules.experiment = Some("default".to_owned());
     }
     grouping
+}
+
+/// The caller's address, port aside, where it is this machine: only there one address is one user's programs.
+fn loopback(opened: &Opened) -> Option<String> {
+    let peer: std::net::SocketAddr = opened.peer.as_deref()?.parse().ok()?;
+    peer.ip().to_canonical().is_loopback().then(|| peer.ip().to_canonical().to_string())
 }
 
 /// The first usable candidate and its rule; the others go to `also` (`rule=value`), unusable ones to `notes`.

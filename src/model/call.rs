@@ -252,6 +252,8 @@ pub struct Placement {
     pub experiment: Option<String>,
     /// A run by id (when one with this id exists) or by name within the experiment.
     pub run: Option<String>,
+    /// The caller's address, where the run may be found by it when none is named.
+    pub peer: Option<String>,
 }
 
 /// A call on its way into the store: the row (whose `experiment_id` and `run_id` the store fills from

@@ -5,12 +5,16 @@
 
 pub mod call;
 pub mod content;
+pub mod dataset;
 pub mod duration;
 pub mod error;
+pub mod evaluation_dataset;
 pub mod exchange;
 pub mod filter;
 pub mod id;
 pub mod latency;
+pub mod logged_model;
+pub mod metric;
 pub mod money;
 pub mod record;
 pub mod run;

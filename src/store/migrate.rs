@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "0001_init", sql: include_str!("migrations/0001_init.sql") },
     Migration { number: 2, name: "0002_totals", sql: include_str!("migrations/0002_totals.sql") },
     Migration { number: 3, name: "0003_jobs", sql: include_str!("migrations/0003_jobs.sql") },
+    Migration { number: 4, name: "0004_tracking", sql: include_str!("migrations/0004_tracking.sql") },
 ];
 
 const CREATE: &str = "

@@ -22,6 +22,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod tracking;
 mod writer;
 
 use std::{fmt, path::Path, sync::Arc};

@@ -12,7 +12,7 @@ use super::Config;
 use crate::model::{Error, ErrorCode};
 
 /// Prepared statements kept per connection; the store has fewer fixed ones than this.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 256;
 
 /// The one connection that writes; makes the file when there is none.
 pub(super) fn writing(config: &Config, file: &Path) -> Result<Connection, Error> {

@@ -2,12 +2,15 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{rollups, totals};
+use super::{
+    rollups, totals,
+    tracking::{self, experiment_columns, from_runs, run_columns},
+};
 use crate::model::{
     Error, RunId, UnixNanos,
     filter::{ExperimentSummary, RunSummary},
     id::ExperimentId,
-    run::{Experiment, Run, RunStatus},
+    run::{Experiment, Run},
 };
 
 const EXPERIMENT_ID: &str =
@@ -62,10 +65,11 @@ pub(super) fn run_ids(connection: &Connection, text: &str) -> Result<Vec<RunId>,
 }
 
 const RUN_IN: &str = "
-    SELECT id FROM runs WHERE name = ?1 AND experiment_id = ?2
+    SELECT id FROM runs WHERE name = ?1 AND experiment_id = ?2 AND deleted_at IS NULL
     ORDER BY status = 'RUNNING' DESC, started_at DESC, id LIMIT 1";
 
-/// The run of this name in an experiment; of several the one that is running, then the newest.
+/// The run of this name in an experiment; of several the one that is running, then the newest. A deleted one
+/// is not meant: its name makes another.
 pub(super) fn run_in(connection: &Connection, experiment: &str, name: &str) -> Result<Option<RunId>, Error> {
     Ok(connection.prepare_cached(RUN_IN)?.query_row([name, experiment], |row| row.get(0)).optional()?)
 }
@@ -86,6 +90,7 @@ pub(super) fn create_run(
     for attempt in 0..u32::MAX {
         let id = implicit_run_id(experiment, name, attempt);
         if connection.prepare_cached(CREATE_RUN)?.execute(params![id, experiment, name, at.0])? == 1 {
+            tracking::name_run(connection, connection.last_insert_rowid(), name)?;
             return Ok(id);
         }
     }
@@ -119,16 +124,18 @@ pub(super) fn touch(
     Ok(())
 }
 
-macro_rules! run_columns {
+macro_rules! listed_runs {
     () => {
-        "SELECT r.id, r.experiment_id, r.name, r.status, r.started_at, r.ended_at, e.name
-         FROM runs AS r JOIN experiments AS e ON e.id = r.experiment_id "
+        concat!("SELECT ", run_columns!(), ", e.name ", from_runs!())
     };
 }
 
-const RUNS: &str = concat!(run_columns!(), "ORDER BY r.started_at DESC, r.id DESC LIMIT ?1");
-const RUNS_OF: &str =
-    concat!(run_columns!(), "WHERE r.experiment_id = ?2 ORDER BY r.started_at DESC, r.id DESC LIMIT ?1");
+const RUNS: &str =
+    concat!(listed_runs!(), "WHERE r.deleted_at IS NULL ORDER BY r.started_at DESC, r.id DESC LIMIT ?1");
+const RUNS_OF: &str = concat!(
+    listed_runs!(),
+    "WHERE r.experiment_id = ?2 AND r.deleted_at IS NULL ORDER BY r.started_at DESC, r.id LIMIT ?1"
+);
 
 /// Newest first. An experiment that does not exist has no runs.
 pub(super) fn list(
@@ -147,17 +154,18 @@ pub(super) fn list(
     found.into_iter().map(|run| summary(connection, run)).collect()
 }
 
-const RUN: &str = concat!(run_columns!(), "WHERE r.id = ?1");
-const RUN_NAMED: &str = concat!(run_columns!(), "WHERE r.name = ?1 LIMIT 2");
+const RUN: &str = concat!(listed_runs!(), "WHERE r.id = ?1");
+const RUN_NAMED: &str = concat!(listed_runs!(), "WHERE r.name = ?1 AND r.deleted_at IS NULL LIMIT 2");
+const RUNS_OF_NAME: &str = "SELECT count(*) FROM runs WHERE name = ?1 AND deleted_at IS NULL";
 
-/// By id, or by name when exactly one run has it.
+/// By id, or by name when exactly one run that is not deleted has it.
 pub(super) fn run(connection: &Connection, text: &str) -> Result<RunSummary, Error> {
     let mut found = rows(connection, RUN, [text])?;
     if found.is_empty() {
         found = rows(connection, RUN_NAMED, [text])?;
     }
     if found.len() > 1 {
-        let all = run_ids(connection, text)?.len();
+        let all: i64 = connection.prepare_cached(RUNS_OF_NAME)?.query_row([text], |row| row.get(0))?;
         return Err(Error::conflict(format!(
             "expected {text:?} to name one run, found {all} of that name: give the run's id"
         )));
@@ -172,46 +180,41 @@ fn rows(
     connection: &Connection,
     sql: &str,
     values: impl rusqlite::Params,
-) -> Result<Vec<(Run, String)>, Error> {
+) -> Result<Vec<(i64, Run, String)>, Error> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(values)?;
     let mut runs = Vec::new();
     while let Some(row) = rows.next()? {
-        let status: String = row.get(3)?;
-        let run = Run {
-            id: row.get(0)?,
-            experiment_id: row.get(1)?,
-            name: row.get(2)?,
-            status: RunStatus::parse(&status)
-                .ok_or_else(|| Error::internal(format!("expected a run's status, found {status:?}")))?,
-            started_at: UnixNanos(row.get(4)?),
-            ended_at: row.get::<_, Option<i64>>(5)?.map(UnixNanos),
-            tags: Default::default(),
-        };
-        runs.push((run, row.get(6)?));
+        let (number, run) = tracking::read_run(row)?;
+        runs.push((number, run, row.get(tracking::RUN_COLUMNS)?));
     }
     Ok(runs)
 }
 
-const RUN_TAGS: &str = "SELECT key, value FROM run_tags WHERE run_id = ?1";
-
-fn summary(connection: &Connection, (mut run, experiment): (Run, String)) -> Result<RunSummary, Error> {
-    run.tags = connection
-        .prepare_cached(RUN_TAGS)?
-        .query_map([&run.id], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
+fn summary(
+    connection: &Connection,
+    (number, mut run, experiment): (i64, Run, String),
+) -> Result<RunSummary, Error> {
+    run.tags = tracking::tags_of_run(connection, number)?;
     let totals = totals::sums_of_run(connection, &run.id)?;
     Ok(RunSummary { run, experiment, totals })
 }
 
-const EXPERIMENTS: &str = "
-    SELECT id, name, created_at, updated_at, (SELECT count(*) FROM runs WHERE experiment_id = experiments.id)
-    FROM experiments ORDER BY CAST(id AS INTEGER), id";
-const EXPERIMENT: &str = "
-    SELECT id, name, created_at, updated_at, (SELECT count(*) FROM runs WHERE experiment_id = experiments.id)
-    FROM experiments WHERE id = ?1";
+macro_rules! listed_experiments {
+    () => {
+        concat!(
+            "SELECT ",
+            experiment_columns!(),
+            ", (SELECT count(*) FROM runs WHERE experiment_id = e.id AND deleted_at IS NULL) FROM experiments AS e "
+        )
+    };
+}
 
-/// In the order of their making.
+const EXPERIMENTS: &str =
+    concat!(listed_experiments!(), "WHERE e.deleted_at IS NULL ORDER BY CAST(e.id AS INTEGER), e.id");
+const EXPERIMENT: &str = concat!(listed_experiments!(), "WHERE e.id = ?1");
+
+/// In the order of their making; without deleted ones.
 pub(super) fn experiments(connection: &Connection) -> Result<Vec<ExperimentSummary>, Error> {
     let mut statement = connection.prepare_cached(EXPERIMENTS)?;
     let found: Vec<_> = statement.query_map([], experiment_row)?.collect::<Result<_, _>>()?;
@@ -230,19 +233,14 @@ pub(super) fn experiment(connection: &Connection, text: &str) -> Result<Experime
 }
 
 fn experiment_row(row: &Row<'_>) -> rusqlite::Result<(Experiment, u64)> {
-    let experiment = Experiment {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        created_at: UnixNanos(row.get(2)?),
-        updated_at: UnixNanos(row.get(3)?),
-    };
-    Ok((experiment, row.get(4)?))
+    Ok((tracking::read_experiment(row)?, row.get(tracking::EXPERIMENT_COLUMNS)?))
 }
 
 fn experiment_summary(
     connection: &Connection,
-    (experiment, runs): (Experiment, u64),
+    (mut experiment, runs): (Experiment, u64),
 ) -> Result<ExperimentSummary, Error> {
+    experiment.tags = tracking::tags_of_experiment(connection, &experiment.id)?;
     let totals = rollups::of_experiment(connection, &experiment.id)?;
     Ok(ExperimentSummary { experiment, runs, totals })
 }

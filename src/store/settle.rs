@@ -1,12 +1,15 @@
 //! One settled call into the store: placed, written, its bodies interned, its sums added; or left as it is
 //! when it is there already. Runs inside the writer's transaction and never begins or ends one.
 
-use super::{Side, bodies, calls, jobs, rollups::Tally, runs, writer::Write};
+use super::{Side, bodies, calls, jobs, rollups::Tally, runs, tracking, writer::Write};
 use crate::model::{
     Error,
     call::{Call, Placement, Settled},
     run::DEFAULT_EXPERIMENT_ID,
 };
+
+/// What a call's place says when its run is the one that its caller's address had open.
+const ACTIVE_RUN_RULE: &str = "peer:active_run";
 
 /// Writes each call and returns it as it is in the store.
 pub(super) fn settle(write: &mut Write<'_>, settled: Vec<Settled>) -> Result<Vec<Call>, Error> {
@@ -59,6 +62,20 @@ fn place(write: &mut Write<'_>, call: &mut Call, placement: &Placement) -> Resul
         }
         call.experiment_id = experiment;
         call.run_id = Some(run.to_owned());
+        return Ok(());
+    }
+
+    if run.is_none()
+        && let Some(peer) = &placement.peer
+        && let Some((run, experiment)) = tracking::active_run(connection, peer, call.started_at)?
+        && asked.is_none_or(|asked| asked == experiment)
+    {
+        call.rules.run = Some(ACTIVE_RUN_RULE.to_owned());
+        if asked.is_none() {
+            call.rules.experiment = None;
+        }
+        call.experiment_id = experiment;
+        call.run_id = Some(run);
         return Ok(());
     }
 

@@ -179,7 +179,7 @@ fn settled(call: Call) -> Settled {
 
 fn placed(number: u64, experiment: Option<&str>, run: Option<&str>) -> Settled {
     Settled {
-        placement: Placement { experiment: experiment.map(Into::into), run: run.map(Into::into) },
+        placement: Placement { experiment: experiment.map(Into::into), run: run.map(Into::into), peer: None },
         job: None,
         ..settled(bare(number))
     }

@@ -128,6 +128,7 @@ fn settled(number: u64, spans: u64, now: i64) -> Settled {
         placement: Placement {
             experiment: Some(format!("experiment-{experiment}")),
             run: Some(format!("run-{}", experiment * 100 + (number * 100 / spans.max(1)))),
+            peer: None,
         },
         request: Body::raw(Bytes::from(format!(
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"question {number}"}}]}}"#

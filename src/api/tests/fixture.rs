@@ -107,7 +107,11 @@ pub(in crate::api) fn call(number: u8) -> Settled {
     };
     Settled {
         call,
-        placement: Placement { experiment: Some("tuning".to_owned()), run: Some("run-1".to_owned()) },
+        placement: Placement {
+            experiment: Some("tuning".to_owned()),
+            run: Some("run-1".to_owned()),
+            peer: None,
+        },
         job: None,
         request: content::Body::raw(Bytes::from_static(REQUEST)),
         response: content::Body::raw(FRAMES.concat().into()),

@@ -20,7 +20,7 @@ async fn varied() -> Fixture {
     other.call.user = Some("grace".to_owned());
     other.call.tags = vec!["daily".to_owned()];
     other.call.ended_at.0 += 60_000_000_000;
-    other.placement = Placement { experiment: Some("other".to_owned()), run: None };
+    other.placement = Placement { experiment: Some("other".to_owned()), run: None, peer: None };
     fixture.settle([call(1), failed, other]).await;
     fixture
 }

@@ -51,7 +51,7 @@ async fn a_tail_filters_as_lists_do() {
     other.call.request_model = Some("claude".to_owned());
     other.call.cost = None;
     other.call.tags.clear();
-    other.placement = Placement { experiment: Some("other".to_owned()), run: None };
+    other.placement = Placement { experiment: Some("other".to_owned()), run: None, peer: None };
     fixture.settle([call(1), other, call(3)]).await;
     let queries = [
         "experiment=other",

@@ -139,7 +139,7 @@ async fn content_is_shared_with_what_an_earlier_process_stored() {
 async fn settling_again_changes_nothing() {
     let (directory, store) = open();
     let one = || Settled {
-        placement: Placement { experiment: Some("e".into()), run: Some("r".into()) },
+        placement: Placement { experiment: Some("e".into()), run: Some("r".into()), peer: None },
         request: Body { parts: vec![chain(&[b"a"], b","), literal(vec![b'z'; 100])] },
         response: Body { parts: vec![literal(vec![b'y'; 100])] },
         arrivals: vec![Arrival { offset_us: 1, length: 100 }],
@@ -154,7 +154,8 @@ async fn settling_again_changes_nothing() {
 
     // Twice more in one batch, one of them placed and bodied otherwise: what is there stays.
     let mut other = one();
-    other.placement = Placement { experiment: Some("elsewhere".into()), run: Some("other".into()) };
+    other.placement =
+        Placement { experiment: Some("elsewhere".into()), run: Some("other".into()), peer: None };
     other.request = Body { parts: vec![literal(vec![b'n'; 100])] };
     other.call.cost = Some(NanoUsd(1_000));
     let again = store.settle(vec![one(), other]).await.unwrap();

@@ -90,7 +90,7 @@ prop_compose! {
             ..bare(0)
         };
         Settled {
-            placement: Placement { experiment: placement.0.map(Into::into), run: placement.1.map(Into::into) },
+            placement: Placement { experiment: placement.0.map(Into::into), run: placement.1.map(Into::into), peer: None },
             ..settled(call)
         }
     }

@@ -50,6 +50,7 @@ fn varied() -> Vec<Settled> {
             let placement = Placement {
                 experiment: [None, Some("a"), Some("b")][pick(3, 11) as usize].map(Into::into),
                 run: [None, Some("r"), Some("q")][pick(3, 13) as usize].map(Into::into),
+                peer: None,
             };
             Settled { placement, ..settled(call) }
         })
