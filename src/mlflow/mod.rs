@@ -5,6 +5,7 @@
 mod artifact_uri;
 mod encode;
 mod error;
+mod evaluation_datasets;
 mod experiments;
 mod limits;
 mod logged_models;
@@ -60,6 +61,7 @@ pub fn router(state: State) -> Router {
         run_data::routes(),
         metrics::routes(),
         logged_models::routes(),
+        evaluation_datasets::routes(),
     ]
     .into_iter()
     .flatten()

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 
 use super::{UnixNanos, id::ExperimentId};
 
+/// The tag that says who wrote a dataset or a record.
+pub const USER_TAG: &str = "mlflow.user";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvaluationDataset {
     /// `d-` and 32 hex digits.
@@ -30,15 +33,42 @@ pub struct EvaluationDataset {
 pub struct EvaluationRecord {
     /// `dr-` and 32 hex digits.
     pub id: String,
-    pub inputs: Value,
+    pub inputs: Map<String, Value>,
     pub outputs: Option<Value>,
-    pub expectations: Option<Map<String, Value>>,
-    pub tags: Option<Map<String, Value>>,
-    pub source: Option<Value>,
-    pub source_id: Option<String>,
-    pub source_type: Option<String>,
+    pub expectations: Map<String, Value>,
+    pub tags: Map<String, Value>,
+    pub source: Option<RecordSource>,
     pub created_at: UnixNanos,
     pub updated_at: UnixNanos,
     pub created_by: Option<String>,
     pub updated_by: Option<String>,
+}
+
+/// A record on its way in: made, or merged into the one with the same inputs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewEvaluationRecord {
+    pub inputs: Map<String, Value>,
+    /// `None` says nothing: what is there stays. `Some(Value::Null)` takes it away.
+    pub outputs: Option<Value>,
+    pub expectations: Map<String, Value>,
+    pub tags: Map<String, Value>,
+    pub source: Option<RecordSource>,
+}
+
+/// Where a record comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordSource {
+    /// `TRACE`, `HUMAN`, `DOCUMENT`, `CODE` or `UNSPECIFIED`.
+    pub source_type: String,
+    pub source_data: Map<String, Value>,
+}
+
+impl RecordSource {
+    pub const TYPES: [&str; 5] = ["UNSPECIFIED", "TRACE", "HUMAN", "DOCUMENT", "CODE"];
+
+    /// What of the data names the source.
+    pub fn id(&self) -> Option<&str> {
+        let name = if self.source_type == "TRACE" { "trace_id" } else { "source_id" };
+        self.source_data.get(name)?.as_str()
+    }
 }

@@ -155,6 +155,10 @@ fn state(connection: &Connection, id: &str) -> Result<Option<bool>, Error> {
     Ok(connection.prepare_cached(STATE)?.query_row([id], |row| row.get(0)).optional()?)
 }
 
+pub(super) fn exists(connection: &Connection, id: &str) -> Result<bool, Error> {
+    Ok(state(connection, id)?.is_some())
+}
+
 /// Says MLflow's word on an experiment that is not to be written to.
 pub(super) fn check_active(connection: &Connection, id: &str) -> Result<ExperimentId, Error> {
     let id = number(id)?;

@@ -3,6 +3,7 @@
 
 mod batch;
 mod datasets;
+mod evaluation_datasets;
 mod experiments;
 mod history;
 mod keys;
@@ -12,6 +13,8 @@ mod peers;
 mod read;
 mod runs;
 mod system;
+
+use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
@@ -24,6 +27,7 @@ use super::Store;
 use crate::model::{
     Error, UnixNanos,
     dataset::{DatasetInput, DatasetSummary},
+    evaluation_dataset::{EvaluationDataset, EvaluationRecord, NewEvaluationRecord},
     id::ExperimentId,
     logged_model::{LoggedModel, LoggedModelStatus, NewLoggedModel},
     metric::{HistoryPage, LoggedMetric, Metric, MetricOfRun, SampleQuery},
@@ -232,5 +236,94 @@ impl Store {
 
     pub async fn delete_logged_model_tag(&self, id: String, key: String) -> Result<(), Error> {
         self.writer()?.write(move |write| logged_models::delete_tag(write.connection, &id, &key)).await
+    }
+}
+
+/// Evaluation datasets.
+impl Store {
+    pub async fn create_evaluation_dataset(
+        &self,
+        name: String,
+        tags: BTreeMap<String, String>,
+        experiments: Vec<ExperimentId>,
+        at: UnixNanos,
+    ) -> Result<EvaluationDataset, Error> {
+        self.writer()?
+            .write(move |write| evaluation_datasets::create(write.connection, &name, &tags, &experiments, at))
+            .await
+    }
+
+    pub async fn evaluation_dataset(&self, id: String) -> Result<EvaluationDataset, Error> {
+        self.readers.read(move |connection| evaluation_datasets::get(connection, &id)).await
+    }
+
+    /// With its records. One that is not there is gone already.
+    pub async fn delete_evaluation_dataset(&self, id: String) -> Result<(), Error> {
+        self.writer()?.write(move |write| evaluation_datasets::delete(write.connection, &id)).await
+    }
+
+    pub async fn set_evaluation_dataset_tags(
+        &self,
+        id: String,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        self.writer()?.write(move |write| evaluation_datasets::set_tags(write.connection, &id, &tags)).await
+    }
+
+    pub async fn delete_evaluation_dataset_tag(&self, id: String, key: String) -> Result<(), Error> {
+        self.writer()?.write(move |write| evaluation_datasets::delete_tag(write.connection, &id, &key)).await
+    }
+
+    /// Adds the dataset to experiments, which must exist.
+    pub async fn add_evaluation_dataset(
+        &self,
+        id: String,
+        experiments: Vec<ExperimentId>,
+        at: UnixNanos,
+    ) -> Result<EvaluationDataset, Error> {
+        self.writer()?
+            .write(move |write| evaluation_datasets::add(write.connection, &id, &experiments, at))
+            .await
+    }
+
+    /// Takes the dataset from experiments.
+    pub async fn remove_evaluation_dataset(
+        &self,
+        id: String,
+        experiments: Vec<ExperimentId>,
+        at: UnixNanos,
+    ) -> Result<EvaluationDataset, Error> {
+        self.writer()?
+            .write(move |write| evaluation_datasets::remove(write.connection, &id, &experiments, at))
+            .await
+    }
+
+    /// Makes records, or merges them into those with the same inputs: how many of each.
+    pub async fn upsert_evaluation_records(
+        &self,
+        id: String,
+        records: Vec<NewEvaluationRecord>,
+        at: UnixNanos,
+    ) -> Result<(u64, u64), Error> {
+        self.writer()?
+            .write(move |write| evaluation_datasets::upsert_records(write.connection, &id, records, at))
+            .await
+    }
+
+    /// In the order of their making, after a place in it; and the place to go on from, if there are more.
+    pub async fn evaluation_records(
+        &self,
+        id: String,
+        after: i64,
+        limit: u64,
+    ) -> Result<(Vec<EvaluationRecord>, Option<i64>), Error> {
+        self.readers.read(move |connection| evaluation_datasets::records(connection, &id, after, limit)).await
+    }
+
+    /// How many there were.
+    pub async fn delete_evaluation_records(&self, id: String, records: Vec<String>) -> Result<u64, Error> {
+        self.writer()?
+            .write(move |write| evaluation_datasets::delete_records(write.connection, &id, &records))
+            .await
     }
 }
