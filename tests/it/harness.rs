@@ -2,6 +2,7 @@
 //! `Proxy` that listens on a port of its own and shows what it journalled.
 
 pub(crate) mod peer;
+pub(crate) mod running;
 pub(crate) mod tap;
 
 pub(crate) use self::{

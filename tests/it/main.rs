@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test that panics has found something")]
 
 mod harness;
+mod mlflow;
 mod proxy;
 mod tidy;
 mod whole;
