@@ -196,12 +196,13 @@ impl Thread {
                 {
                     self.connection = None;
                 }
-                for (job, result) in group.into_iter().zip(results) {
-                    job.answer(result);
-                }
+                // Before the answers: whoever has one may look for what the subscribers were told.
                 if let Some(newest) = newest {
                     // An error means that nobody listens.
                     drop(self.committed.send(newest));
+                }
+                for (job, result) in group.into_iter().zip(results) {
+                    job.answer(result);
                 }
             }
             Err(error) => {
