@@ -28,6 +28,7 @@ use tokio::{
 
 use crate::{
     api,
+    artifacts::Artifacts,
     capture::{
         projector::{OnSettled, Projector},
         recorder::{Recorder, now},
@@ -138,7 +139,8 @@ impl App {
             })
         };
         let asked = api::operations::State { telemetry: telemetry.clone(), health };
-        let tracking = mlflow::State { store: store.clone(), fresh: Arc::clone(&fresh), now };
+        let artifacts = Artifacts::open(&settings.artifacts, directory)?;
+        let tracking = mlflow::State { store: store.clone(), artifacts, fresh: Arc::clone(&fresh), now };
         let faces = api::router(api::State::new(store.clone(), fresh, now).stopping(tails_stop))
             .merge(api::operations::router(asked))
             .merge(mlflow::router(tracking))

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use crate::{
+    artifacts,
     capture::recorder,
     config::{self, Conventions, Fsync, JournalMode, OnClientGone, Protocol, WhenFull},
     journal,
@@ -24,6 +25,7 @@ pub struct Settings {
     pub journal: journal::Config,
     pub store: store::Config,
     pub export: ExportConfig,
+    pub artifacts: artifacts::Config,
     /// Extra price rows, TOML, before the embedded ones.
     pub prices: Option<PathBuf>,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             journal: journal::Config::default(),
             store: store::Config::default(),
             export: ExportConfig::default(),
+            artifacts: artifacts::Config::default(),
             prices: None,
         }
     }
@@ -141,6 +144,7 @@ impl TryFrom<config::Settings> for Settings {
                 },
                 ..ExportConfig::default()
             },
+            artifacts: artifacts::Config { location: settings.artifacts.location },
             prices: settings.prices.file,
         })
     }

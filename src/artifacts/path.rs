@@ -68,6 +68,21 @@ impl ArtifactPath {
         }
     }
 
+    /// What `mlflow-artifacts:/0/a1b2/artifacts` names: a path below the root, whichever host it mentions.
+    pub fn of_uri(uri: &str) -> Result<Self, Error> {
+        let path = uri.strip_prefix("mlflow-artifacts:").ok_or_else(|| {
+            Error::invalid(format!(
+                "expected artifacts that this server keeps (mlflow-artifacts:/…), found {uri:?}; open them with a \
+                 client that reaches them"
+            ))
+        })?;
+        let path = match path.strip_prefix("//") {
+            Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
+            None => path.strip_prefix('/').unwrap_or(path),
+        };
+        Self::parse(path)
+    }
+
     /// `name` below this path.
     pub fn join(&self, name: &str) -> Result<Self, Error> {
         Self::parse(&format!("{}/{name}", self.0))
@@ -205,6 +220,23 @@ mod tests {
             &onion,
         ] {
             assert!(ArtifactPath::parse(path).is_err(), "{path:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_uri_names_a_path_whichever_host_it_mentions() {
+        for uri in ["mlflow-artifacts:/0/r", "mlflow-artifacts:0/r", "mlflow-artifacts://host:1/0/r"] {
+            assert_eq!(ArtifactPath::of_uri(uri).unwrap().as_str(), "0/r", "{uri}");
+        }
+        for uri in [
+            "s3://bucket/0/r",
+            "/etc",
+            "file:///etc",
+            "mlflow-artifacts:/../x",
+            "mlflow-artifacts:///",
+            "mlflow-artifacts:",
+        ] {
+            assert!(ArtifactPath::of_uri(uri).is_err(), "{uri}");
         }
     }
 

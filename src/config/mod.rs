@@ -21,9 +21,9 @@ use toml::{Table, Value};
 pub use self::{
     render::render,
     settings::{
-        CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode, JournalSection, LogFormat,
-        LogLevel, LogSection, OnClientGone, PricesSection, Protocol, ProxySection, Settings, StoreSection,
-        UpstreamSection, WhenFull,
+        ArtifactsSection, CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode,
+        JournalSection, LogFormat, LogLevel, LogSection, OnClientGone, PricesSection, Protocol, ProxySection,
+        Settings, StoreSection, UpstreamSection, WhenFull,
     },
 };
 use crate::model::Error;

@@ -28,6 +28,7 @@ pub struct Settings {
     pub journal: JournalSection,
     pub store: StoreSection,
     pub export: ExportSection,
+    pub artifacts: ArtifactsSection,
     pub prices: PricesSection,
     pub log: LogSection,
 }
@@ -137,6 +138,14 @@ pub struct ExportSection {
     #[serde(deserialize_with = "filled")]
     pub service_name: String,
     pub conventions: Conventions,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactsSection {
+    /// Empty: a folder in the data folder.
+    #[serde(deserialize_with = "place")]
+    pub location: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -252,6 +261,16 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::
 fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     expect(deserializer, "the path of a folder", |value| {
         value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from)
+    })
+}
+
+/// A folder or a bucket; empty for the default.
+fn place<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    expect(deserializer, "a folder, s3://bucket/prefix, or nothing", |value| {
+        value
+            .as_str()
+            .filter(|text| !text.contains("://") || text.len() > 5 && text.starts_with("s3://"))
+            .map(str::to_owned)
     })
 }
 

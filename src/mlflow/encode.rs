@@ -83,6 +83,8 @@ pub(super) struct ExperimentJson {
     creation_time: i64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<TagJson>,
+    /// There is one, of the name that MLflow gives it.
+    workspace: &'static str,
 }
 
 impl From<Experiment> for ExperimentJson {
@@ -95,6 +97,7 @@ impl From<Experiment> for ExperimentJson {
             experiment_id: experiment.id,
             name: experiment.name,
             artifact_location: experiment.artifact_location,
+            workspace: "default",
         }
     }
 }

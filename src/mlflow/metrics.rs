@@ -33,6 +33,12 @@ struct History {
     next_page_token: Option<String>,
 }
 
+/// Unlike the others of its kind it has its list even when that is empty.
+#[derive(Serialize)]
+struct Bulk {
+    metrics: Vec<MetricJson>,
+}
+
 async fn get_history(state: State, fields: Fields) -> Result<History, Failure> {
     let id = fields.run_id()?;
     let key = fields.required("metric_key")?;
@@ -70,7 +76,7 @@ fn offset(token: &str) -> Result<u64, Failure> {
     text.parse().map_err(|_| Failure::invalid(format!("Invalid page token, not stringable {text}")))
 }
 
-async fn get_history_bulk(state: State, fields: Fields) -> Result<History, Failure> {
+async fn get_history_bulk(state: State, fields: Fields) -> Result<Bulk, Failure> {
     let runs = fields.all_in_query("run_id");
     if runs.is_empty() {
         return Err(Failure::invalid("GetMetricHistoryBulk request must specify at least one run_id."));
@@ -86,7 +92,7 @@ async fn get_history_bulk(state: State, fields: Fields) -> Result<History, Failu
     };
     let limit = fields.integer("max_results")?.map_or(MAX_HISTORY, |limit| u64::try_from(limit).unwrap_or(0));
     let metrics = state.store.metric_histories(runs, key, limit.min(MAX_HISTORY)).await?;
-    Ok(History { metrics: metrics.into_iter().map(Into::into).collect(), next_page_token: None })
+    Ok(Bulk { metrics: metrics.into_iter().map(Into::into).collect() })
 }
 
 const SEE_DOCS: &str = "See the API docs for more information about request parameters.";

@@ -3,6 +3,7 @@
 //! and encodes. Knows no SQL, and no other face.
 
 mod artifact_uri;
+mod artifacts;
 mod encode;
 mod error;
 mod evaluation_datasets;
@@ -30,7 +31,7 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 
 use self::{error::Failure, request::Fields};
-use crate::{model::UnixNanos, store::Store};
+use crate::{artifacts::Artifacts, model::UnixNanos, store::Store};
 
 /// Awaited before answers that tell of a run's calls, so that what a client has received is in them.
 pub type Fresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -39,6 +40,7 @@ pub type Fresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 #[derive(Clone)]
 pub struct State {
     pub store: Store,
+    pub artifacts: Artifacts,
     pub fresh: Fresh,
     pub now: fn() -> UnixNanos,
 }
@@ -62,6 +64,7 @@ pub fn router(state: State) -> Router {
         metrics::routes(),
         logged_models::routes(),
         evaluation_datasets::routes(),
+        artifacts::routes(),
     ]
     .into_iter()
     .flatten()
@@ -75,6 +78,7 @@ pub fn router(state: State) -> Router {
         router = router.route(&format!("{prefix}/{{*rest}}"), any(error::no_endpoint));
     }
     router
+        .merge(artifacts::router())
         .route("/version", get(server::version))
         .route("/health", get(server::health))
         .method_not_allowed_fallback(error::wrong_method)

@@ -77,7 +77,8 @@ impl Fields {
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
-        self.json.get(name).filter(|value| !value.is_null())
+        let value = self.json.get(name).or_else(|| self.json.get(&camel_case(name)?));
+        value.filter(|value| !value.is_null())
     }
 
     pub(super) fn string(&self, name: &str) -> Result<Option<String>, Failure> {
@@ -195,6 +196,18 @@ impl Fields {
         let read = |param: &Self| Ok(Param { key: param.text("key")?, value: param.text("value")? });
         self.objects(name)?.iter().map(read).collect()
     }
+}
+
+/// `runId` for `run_id`: protobuf's JSON knows fields by both names. `None` where they are the same.
+fn camel_case(name: &str) -> Option<String> {
+    let mut words = name.split('_');
+    let mut camel = words.next()?.to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    (camel.len() != name.len()).then_some(camel)
 }
 
 /// What a required field that is absent says; `path` as in `metrics[3].key`.
@@ -342,6 +355,14 @@ mod tests {
             "Invalid value 5 for parameter 's' supplied:  Hint: Value was of type 'int'. See the API docs for more \
              information about request parameters."
         );
+    }
+
+    #[test]
+    fn fields_are_known_in_camel_case_too() {
+        let fields = Fields::of(json!({"runId": "r", "artifactDirectoryPath": "p", "key": "k"}));
+        assert_eq!(fields.text("run_id").unwrap(), "r");
+        assert_eq!(fields.text("artifact_directory_path").unwrap(), "p");
+        assert_eq!(fields.text("key").unwrap(), "k");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) async fn info() -> Json<Value> {
         "presigned_upload_model_id_supported": false,
         "model_artifact_presigned_downloads_supported": false,
         "features_enabled": { "gateway": false, "scheduled_issue_detection": false },
-        "tracking_auth": null,
+        "tracking_auth": "",
         "artifacts_presigned_only": false,
     }))
 }
