@@ -11,7 +11,8 @@ LLAMA_PORT ?= 4020
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 
-.PHONY: help build release demo run test lint rust-test clients clients-python clients-node faults bench jaeger phoenix
+.PHONY: help build release demo run test lint rust-test clients clients-python clients-node clients-mlflow scenarios \
+	scenarios-record faults bench bench-mlflow jaeger phoenix
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -52,6 +53,7 @@ $(VENVS)/%/.ready: tests/clients/requirements-%.txt
 	rm -rf $(@D)
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install $(PIP_FLAGS) -r $<
+	if [ -e $(<:.txt=.no-deps.txt) ]; then $(@D)/bin/pip install $(PIP_FLAGS) --no-deps -r $(<:.txt=.no-deps.txt); fi
 	touch $@
 
 $(VENVS)/node/.ready: tests/clients/node/package.json tests/clients/node/package-lock.json
@@ -61,17 +63,29 @@ $(VENVS)/node/.ready: tests/clients/node/package.json tests/clients/node/package
 	touch $@
 
 clients-python: build $(VENVS)/openai3/.ready $(VENVS)/openai2/.ready ## openai-python 3 and 2, LangChain, curl
-	$(VENVS)/openai3/bin/python -m pytest -q -p no:cacheprovider tests/clients
+	$(VENVS)/openai3/bin/python -m pytest -q -p no:cacheprovider --ignore tests/clients/mlflow tests/clients
 	$(VENVS)/openai2/bin/python -m pytest -q -p no:cacheprovider tests/clients/test_openai.py
 
 clients-node: build $(VENVS)/openai3/.ready $(VENVS)/node/.ready ## openai-node
 	$(VENVS)/openai3/bin/python tests/clients/node/run.py $(VENVS)/node
+
+scenarios: build $(VENVS)/mlflow/.ready ## the MLflow protocol, as a genuine server answers it
+	$(VENVS)/mlflow/bin/python tests/mlflow/run.py
+
+scenarios-record: $(VENVS)/mlflow/.ready ## the same, recorded from a genuine server again
+	$(VENVS)/mlflow/bin/python tests/mlflow/run.py --record --mlflow $(abspath $(VENVS))/mlflow/bin/mlflow
+
+clients-mlflow: build $(VENVS)/mlflow/.ready ## programs written for MLflow, with its own client
+	$(VENVS)/mlflow/bin/python -m pytest -q -p no:cacheprovider tests/clients/mlflow
 
 faults: ## faults and fidelity, and 200 times kill -9 under load, on an optimised build
 	$(CARGO) test --release --test faults -- --kills 200
 
 bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: two minutes)
 	$(CARGO) bench --bench bench -- $(BENCH_FLAGS)
+
+bench-mlflow: release $(VENVS)/mlflow/.ready ## speed, memory and disk beside a genuine mlflow server (BENCH_FLAGS="--only calls")
+	$(VENVS)/mlflow/bin/python tests/bench/mlflow/bench.py --mlflow $(abspath $(VENVS))/mlflow/bin/mlflow $(BENCH_FLAGS)
 
 jaeger: build ## tapline's spans in a real Jaeger, built with Go (minutes, the first time)
 	tests/viewers/jaeger.sh

@@ -93,6 +93,21 @@ def _stop(process: subprocess.Popen) -> None:
 
 
 @contextlib.contextmanager
+def serving(data: str, *flags: str, upstream: str = "http://127.0.0.1:9/v1", **environment: str):
+    """A tapline of its own, with flags: its Tapline and its process."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*serve_command(port, data, upstream), *flags], stdout=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url)
+        yield Tapline(url), process
+    finally:
+        _stop(process)
+
+
+@contextlib.contextmanager
 def running():
     """Yields the simulator's base URL and a Tapline in front of it."""
     if not BINARY.exists():
@@ -114,9 +129,5 @@ def running():
         direct = found.group()
 
         data = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tapline-clients-"))
-        port = free_port()
-        tapline = subprocess.Popen(serve_command(port, data, direct), stdout=subprocess.DEVNULL)
-        cleanup.callback(_stop, tapline)
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(tapline, url)
-        yield direct, Tapline(url)
+        tapline, _ = cleanup.enter_context(serving(data, upstream=direct))
+        yield direct, tapline

@@ -1,0 +1,7 @@
+import sys
+
+import mlflow
+
+with mlflow.start_run():
+    mlflow.log_metric("score", float(sys.argv[1]) * 2)
+    mlflow.log_text(sys.argv[2], "words.txt")
