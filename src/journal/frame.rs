@@ -7,10 +7,8 @@
 
 use bytes::Bytes;
 
-use crate::model::{
-    CallId, UnixNanos,
-    record::{Answered, Closed, Opened, Record},
-};
+use super::codec;
+use crate::model::{CallId, UnixNanos, record::Record};
 
 /// Mark, length, checksum.
 pub(super) const HEAD: usize = 12;
@@ -21,12 +19,16 @@ const BODY_MAX: usize = 16 << 20;
 /// Bytes of a body in one frame: room for kind, call id and time beside it.
 pub(super) const PIECE: usize = BODY_MAX - 64;
 
-const OPENED: u8 = 1;
 const SENT: u8 = 2;
-const ANSWERED: u8 = 3;
 const RECEIVED: u8 = 4;
-const CLOSED: u8 = 5;
 const RESTARTED: u8 = 6;
+const OPENED: u8 = 7;
+const ANSWERED: u8 = 8;
+const CLOSED: u8 = 9;
+/// What the first tapline wrote, and a journal may still hold: these as JSON.
+const OPENED_JSON: u8 = 1;
+const ANSWERED_JSON: u8 = 3;
+const CLOSED_JSON: u8 = 5;
 
 /// A frame in two parts, so that a long payload is never copied.
 #[derive(Debug)]
@@ -77,18 +79,17 @@ pub(super) struct Frames {
 impl Frames {
     /// `None` when the facts of a record alone are longer than a frame (no HTTP head is).
     pub(super) fn of(mark: u32, record: Record) -> Option<Self> {
-        let one = |kind, call, json: serde_json::Result<Vec<u8>>| {
-            let json = json.ok().filter(|json| json.len() <= PIECE)?;
-            Some(Frame::new(mark, kind, call, None, json.into()))
+        let one = |kind, call, facts: Vec<u8>| {
+            (facts.len() <= PIECE).then(|| Frame::new(mark, kind, call, None, facts.into()))
         };
         let first = match record {
             Record::Sent { call, bytes } => return Some(Self::split(mark, SENT, call, None, bytes)),
             Record::Received { call, at, bytes } => {
                 return Some(Self::split(mark, RECEIVED, call, Some(at), bytes));
             }
-            Record::Opened(opened) => one(OPENED, opened.call, serde_json::to_vec(&opened))?,
-            Record::Answered(answered) => one(ANSWERED, answered.call, serde_json::to_vec(&answered))?,
-            Record::Closed(closed) => one(CLOSED, closed.call, serde_json::to_vec(&closed))?,
+            Record::Opened(opened) => one(OPENED, opened.call, codec::opened(&opened))?,
+            Record::Answered(answered) => one(ANSWERED, answered.call, codec::answered(&answered))?,
+            Record::Closed(closed) => one(CLOSED, closed.call, codec::closed(&closed))?,
             Record::Restarted { at } => Frame::new(mark, RESTARTED, CallId([0; 16]), Some(at), Bytes::new()),
         };
         Some(Self { first, rest: Vec::new() })
@@ -130,15 +131,18 @@ pub(super) fn record(frame: &[u8]) -> Option<Record> {
     let payload = frame.get(HEAD + BODY_MIN..)?;
     // A copy each: a short record must not keep the reader's whole window alive.
     Some(match kind {
-        OPENED => Record::Opened(Box::new(serde_json::from_slice::<Opened>(payload).ok()?)),
+        OPENED => Record::Opened(Box::new(codec::read_opened(call, payload)?)),
+        OPENED_JSON => Record::Opened(Box::new(serde_json::from_slice(payload).ok()?)),
         SENT => Record::Sent { call, bytes: Bytes::copy_from_slice(payload) },
-        ANSWERED => Record::Answered(Box::new(serde_json::from_slice::<Answered>(payload).ok()?)),
+        ANSWERED => Record::Answered(Box::new(codec::read_answered(call, payload)?)),
+        ANSWERED_JSON => Record::Answered(Box::new(serde_json::from_slice(payload).ok()?)),
         RECEIVED => {
             let (at, bytes) = payload.split_first_chunk()?;
             let at = UnixNanos(i64::from_le_bytes(*at));
             Record::Received { call, at, bytes: Bytes::copy_from_slice(bytes) }
         }
-        CLOSED => Record::Closed(Box::new(serde_json::from_slice::<Closed>(payload).ok()?)),
+        CLOSED => Record::Closed(Box::new(codec::read_closed(call, payload)?)),
+        CLOSED_JSON => Record::Closed(Box::new(serde_json::from_slice(payload).ok()?)),
         RESTARTED => Record::Restarted { at: UnixNanos(i64::from_le_bytes(payload.try_into().ok()?)) },
         _ => return None,
     })

@@ -1,15 +1,18 @@
 //! The journal: the append-only file that a call is in before its last byte leaves.
 //!
-//! Producers push framed records to a queue in memory (`queue`), one thread writes them to segment files
-//! in groups (`writer`), the reader takes them from those files (`reader`), and released segments go.
-//! What is on disk is in `ledger`. It knows nothing of calls beyond their ids, and never makes a producer
+//! Producers push framed records (`frame`, `codec`) to a queue in memory (`queue`). They go to segment files in
+//! groups (`pen`): written by the producer that waits for one of them, or by a thread that sees to the rest
+//! (`writer`). The reader takes them from those files (`reader`), and released segments go. What is on disk is
+//! in `ledger`. It knows nothing of calls beyond their ids, and never makes a producer
 //! wait: only an `Ack` may be waited for.
 
 mod ack;
+mod codec;
 mod config;
 mod frame;
 mod ledger;
 mod lock;
+mod pen;
 mod queue;
 mod reader;
 mod scan;
@@ -38,6 +41,7 @@ use self::{
     frame::Frames,
     ledger::Ledger,
     lock::DirectoryLock,
+    pen::Pen,
     queue::Queue,
     shared::{Pushed, Shared},
     writer::Writer,
@@ -123,7 +127,8 @@ impl Journal {
             data_directory: directory.to_owned(),
             directory: segments,
             mark: random_mark(),
-            queue: Mutex::new(Queue { end, ..Queue::default() }),
+            queue: Mutex::new(Queue::new(end)),
+            pen: Mutex::new(Pen::new()),
             wake: Condvar::new(),
             ledger: Ledger::new(found, end, torn_bytes),
             late: Arc::default(),
@@ -138,8 +143,8 @@ impl Journal {
             queue.push(frames, shared.block_limit(), false);
             queue.urgent = true;
         }
-        let mut writer = Writer::new(Arc::clone(&shared));
-        writer.begin().map_err(|error| failed("begin", error))?;
+        let writer = Writer::new(Arc::clone(&shared));
+        shared.pen().begin(&shared).map_err(|error| failed("begin", error))?;
         let reader = Reader::new(Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
@@ -159,11 +164,11 @@ impl Journal {
     /// Queues a record and, in strict mode, has it written at once.
     pub fn append_acked(&self, record: Record) -> Ack {
         let shared = &self.handle.shared;
-        let deadline = match shared.config.mode {
-            Mode::Strict => Some(Instant::now() + shared.config.ack_timeout),
+        let waits = match shared.config.mode {
+            Mode::Strict => Some(Instant::now()),
             Mode::Relaxed => None,
         };
-        match shared.push(record, deadline) {
+        match shared.push(record, waits) {
             Pushed::Waiting(ack) => ack,
             Pushed::Queued => Ack::known(Appended::Written),
             Pushed::Dropped => Ack::known(Appended::Dropped),

@@ -5,6 +5,7 @@ use std::{
     collections::{HashSet, VecDeque},
     io::{self, IoSlice, Write},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -88,11 +89,13 @@ pub(super) enum Writer {
     Ticking,
     /// It waits for anything at all.
     Parked,
+    /// It waits for an appender to put the pen down.
+    ForPen,
     /// It waits for the disk to recover; nothing here helps.
     Failing,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     pub(super) blocks: VecDeque<Block>,
     /// Waiting bytes, those that are being written included.
@@ -106,6 +109,14 @@ pub(super) struct Queue {
     pub(super) seal: bool,
     pub(super) closing: bool,
     pub(super) writer: Writer,
+    /// Somebody holds the pen and will look at the queue before putting it down.
+    pub(super) held: bool,
+    /// So many bytes, until then, an appender may write itself.
+    pub(super) ease: (u64, Instant),
+    /// Since when something is written but not synced.
+    pub(super) dirty: Option<Instant>,
+    /// Set while the disk does not work: when to try again, and the pause after that.
+    pub(super) retry: Option<(Instant, Duration)>,
     /// Records and calls that were taken; of them those that wait, those being written included.
     pub(super) records: u64,
     pub(super) queued_records: u64,
@@ -122,6 +133,34 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// An empty one at the end of what is there.
+    pub(super) fn new(end: u64) -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            bytes: 0,
+            end,
+            acks: Vec::new(),
+            urgent: false,
+            seal: false,
+            closing: false,
+            writer: Writer::default(),
+            held: false,
+            ease: (0, Instant::now()),
+            dirty: None,
+            retry: None,
+            records: 0,
+            queued_records: 0,
+            calls: 0,
+            queued_calls: 0,
+            dropped_records: 0,
+            dropped_bytes: 0,
+            dropped_calls: 0,
+            no_room_for: None,
+            orphans: HashSet::new(),
+            spare: None,
+        }
+    }
+
     /// `opens`: a call begins with it.
     pub(super) fn push(&mut self, frames: Frames, block_limit: u64, opens: bool) {
         let calls = u64::from(opens);
@@ -182,12 +221,42 @@ impl Queue {
         self.queued_calls = self.queued_calls.saturating_sub(block.calls);
     }
 
+    /// The pen is free again; whether the writer has to be woken for what is left to do.
+    pub(super) fn put_down(&mut self, ease: (u64, Instant)) -> bool {
+        self.held = false;
+        self.ease = ease;
+        match self.writer {
+            Writer::ForPen => {
+                self.writer = Writer::Busy;
+                true
+            }
+            // Of what is to be synced it does not know yet.
+            Writer::Parked
+                if self.blocks.is_empty()
+                    && self.dirty.is_none()
+                    && !(self.urgent || self.seal || self.closing) =>
+            {
+                false
+            }
+            _ => self.wake(),
+        }
+    }
+
+    /// Whether an appender that waits for its record may write what is queued itself, now.
+    pub(super) fn is_easy(&self, now: Instant) -> bool {
+        let (room, until) = self.ease;
+        !self.held && !self.seal && !self.closing && self.retry.is_none() && self.bytes <= room && now < until
+    }
+
     /// Whether the writer has to be woken for what was just pushed.
     pub(super) fn wake(&mut self) -> bool {
+        if self.held {
+            return false;
+        }
         let wake = match self.writer {
             Writer::Parked => true,
             Writer::Ticking => self.urgent || self.seal || self.closing || self.bytes >= BLOCK,
-            Writer::Busy => false,
+            Writer::Busy | Writer::ForPen => false,
             Writer::Failing => self.closing,
         };
         if wake {

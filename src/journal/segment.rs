@@ -71,7 +71,7 @@ pub(super) fn create(directory: &Path, start: u64, mark: u32, sync: bool) -> io:
 }
 
 /// Makes new names survive a loss of power. Elsewhere than on Unix a directory cannot be synced.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 

@@ -12,14 +12,18 @@ use std::{
 use super::{
     Position,
     ack::{Ack, Appended},
-    config::Config,
+    config::{Config, Fsync},
     frame::Frames,
     ledger::Ledger,
     lock::DirectoryLock,
     locked,
+    pen::{Pen, Work},
     queue::{self, Block, Queue},
 };
 use crate::model::record::Record;
+
+/// Groups that one appender writes for others at most.
+const ROUNDS: usize = 8;
 
 /// What producers, the writer thread and the reader share.
 #[derive(Debug)]
@@ -31,6 +35,9 @@ pub(super) struct Shared {
     /// Begins every frame that this process writes.
     pub(super) mark: u32,
     pub(super) queue: Mutex<Queue>,
+    /// Locked by whoever set `held` in the queue, and by the writer thread for a glance: never waited for by an
+    /// appender while it is used.
+    pub(super) pen: Mutex<Pen>,
     pub(super) wake: Condvar,
     pub(super) ledger: Ledger,
     pub(super) late: Arc<AtomicU64>,
@@ -55,17 +62,53 @@ impl Shared {
         locked(&self.queue)
     }
 
+    pub(super) fn pen(&self) -> MutexGuard<'_, Pen> {
+        locked(&self.pen)
+    }
+
+    /// When what is written has to be synced.
+    pub(super) fn sync_at(&self, queue: &Queue) -> Option<Instant> {
+        match self.config.fsync {
+            Fsync::Interval => Some(queue.dirty? + self.config.fsync_interval),
+            Fsync::Never | Fsync::Always => None,
+        }
+    }
+
+    /// Writes with the pen that was taken, and what became urgent meanwhile; then puts the pen down.
+    pub(super) fn write(&self, mut work: Work) {
+        let mut pen = self.pen();
+        for round in 1.. {
+            pen.write(self, work);
+            let ease = pen.ease(self);
+            let mut queue = self.queue();
+            // Others that wait found the pen taken. Not for ever: the thread is there for a crowd.
+            if round < ROUNDS && queue.urgent && queue.retry.is_none() && queue.bytes <= ease.0 {
+                work = Work::take(&mut queue);
+                continue;
+            }
+            let wake = queue.put_down(ease);
+            drop(queue);
+            if wake {
+                self.wake.notify_one();
+            }
+            return;
+        }
+    }
+
     pub(super) fn block_limit(&self) -> u64 {
         queue::BLOCK.min(self.config.segment_limit())
     }
 
-    pub(super) fn push(&self, record: Record, deadline: Option<Instant>) -> Pushed {
+    /// `waits` is when somebody began to wait for the record. Then the record is written at once: by the caller
+    /// itself where that is a plain write of a quick disk, which costs less than waking another thread.
+    pub(super) fn push(&self, record: Record, waits: Option<Instant>) -> Pushed {
         let call = record.call();
         let opens = matches!(record, Record::Opened(_));
         let closes = matches!(record, Record::Closed(_));
         // Outside the lock: the checksum and the JSON are the work of an append.
         let frames = Frames::of(self.mark, record);
         let length = frames.as_ref().map_or(0, Frames::length);
+        let mut work = None;
         let (pushed, wake) = {
             let mut queue = self.queue();
             let room = self.has_room(&queue, length);
@@ -79,15 +122,20 @@ impl Shared {
             match frames {
                 Some(frames) if (room || closes) && !orphan && !queue.closing => {
                     queue.push(frames, self.block_limit(), opens);
-                    let pushed = match deadline {
+                    let pushed = match waits {
                         Some(_) if self.ledger.broken.load(Ordering::Relaxed) => {
                             self.late.fetch_add(1, Ordering::Relaxed);
                             Pushed::Waiting(Ack::known(Appended::Late))
                         }
-                        Some(deadline) => {
+                        Some(since) => {
                             let slot = Arc::default();
                             queue.acks.push(Arc::clone(&slot));
                             queue.urgent = true;
+                            if queue.is_easy(since) {
+                                queue.held = true;
+                                work = Some(Work::take(&mut queue));
+                            }
+                            let deadline = since + self.config.ack_timeout;
                             Pushed::Waiting(Ack::waiting(slot, deadline, Arc::clone(&self.late)))
                         }
                         None => Pushed::Queued,
@@ -109,6 +157,9 @@ impl Shared {
         if wake {
             self.wake.notify_one();
         }
+        if let Some(work) = work {
+            self.write(work);
+        }
         pushed
     }
 
@@ -128,9 +179,10 @@ impl Shared {
     }
 
     /// A block moves from memory to disk, in one step for whoever adds up the two.
-    pub(super) fn wrote(&self, block: Block) {
+    pub(super) fn wrote(&self, block: Block, at: Instant) {
         let (spent, reader_waits) = {
             let mut queue = self.queue();
+            queue.dirty.get_or_insert(at);
             let reader_waits = self.ledger.wrote(block.length, block.calls);
             (queue.settle(block), reader_waits)
         };

@@ -77,7 +77,7 @@ fn a_call_that_begins_in_the_journal_ends_there_however_full_it_is() {
 #[test]
 fn calls_that_were_removed_from_the_disk_are_counted_as_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let config = Config { segment_bytes: 600, ..config() };
+    let config = Config { segment_bytes: 300, ..config() };
     let (journal, mut reader) = open(&config, directory.path());
     for n in 0..6 {
         journal.append(opened(n));
