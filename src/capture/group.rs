@@ -62,6 +62,8 @@ const SESSION_FIELDS: [&[&str]; 6] = [
     &["metadata", "thread_id"],
 ];
 
+const USER_FIELDS: [&[&str]; 3] = [&["user"], &["safety_identifier"], &["metadata", "user_id"]];
+
 /// Settles a call's place from its head and, last, its body.
 pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
     let mut grouping = Grouping::default();
@@ -91,9 +93,11 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
         ("header:x-tapline-session".to_owned(), header(opened, "x-tapline-session")),
         ("path:s".to_owned(), opened.scope.session.clone()),
     ];
-    let vendors = SESSION_HEADERS.iter().map(|name| (format!("header:{name}"), header(opened, name)));
-    let fields =
-        SESSION_FIELDS.iter().map(|path| (format!("body:{}", path.join(".")), field(exchange, path)));
+    // Rules are named for what is there alone: nearly all of these are not.
+    let of_header = |name: &&str| Some((format!("header:{name}"), Some(header(opened, name)?)));
+    let of_field = |path: &&[&str]| Some((format!("body:{}", path.join(".")), Some(field(exchange, path)?)));
+    let vendors = SESSION_HEADERS.iter().filter_map(of_header);
+    let fields = SESSION_FIELDS.iter().filter_map(of_field);
     grouping.session = first(
         own.into_iter().chain(vendors).chain(fields),
         "a session id",
@@ -104,13 +108,9 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
 
     let users = USER_HEADERS
         .iter()
-        .map(|name| (format!("header:{name}"), header(opened, name)))
-        .chain([("header:x-tapline-user".to_owned(), header(opened, "x-tapline-user"))])
-        .chain(
-            [&["user"] as &[&str], &["safety_identifier"], &["metadata", "user_id"]]
-                .iter()
-                .map(|path| (format!("body:{}", path.join(".")), field(exchange, path))),
-        );
+        .chain(&["x-tapline-user"])
+        .filter_map(of_header)
+        .chain(USER_FIELDS.iter().filter_map(of_field));
     let mut user_rule = None;
     grouping.user = first(users, "a user id", &mut user_rule, &mut also, &mut grouping.notes);
 
@@ -186,6 +186,10 @@ fn first<R: Into<String>>(
 /// A header's value, trimmed, as UTF-8 where it is (the journal keeps bytes as characters); empty is absent.
 fn header(opened: &Opened, name: &str) -> Option<String> {
     let (_, value) = opened.headers.iter().find(|(known, _)| known == name)?;
+    if value.is_ascii() {
+        let text = value.trim();
+        return (!text.is_empty()).then(|| text.to_owned());
+    }
     let bytes: Vec<u8> =
         value.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect();
     let text = String::from_utf8(bytes).unwrap_or_else(|_| value.clone());

@@ -111,6 +111,9 @@ fn is_key_shaped(word: &str) -> bool {
 
 /// Text with every word masked that looks like a key; everything else byte for byte.
 pub fn text(text: &str) -> String {
+    if !has_long_word(text) {
+        return text.to_owned();
+    }
     let is_part = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
@@ -124,13 +127,59 @@ pub fn text(text: &str) -> String {
     masked
 }
 
+/// Whether a word is long enough for a key; nearly no value of a header has one.
+fn has_long_word(text: &str) -> bool {
+    let mut length = 0;
+    text.bytes().any(|byte| {
+        length = if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') { length + 1 } else { 0 };
+        length >= KEY_LENGTH
+    })
+}
+
+/// Names that nearly every head has, whose words need not be looked at each time.
+fn is_plain_header(name: &str) -> bool {
+    matches!(
+        name,
+        "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "cache-control"
+            | "connection"
+            | "content-encoding"
+            | "content-length"
+            | "content-type"
+            | "date"
+            | "host"
+            | "server"
+            | "traceparent"
+            | "transfer-encoding"
+            | "user-agent"
+            | "vary"
+            | "x-request-id"
+            | "x-stainless-arch"
+            | "x-stainless-async"
+            | "x-stainless-lang"
+            | "x-stainless-os"
+            | "x-stainless-package-version"
+            | "x-stainless-read-timeout"
+            | "x-stainless-retry-count"
+            | "x-stainless-runtime"
+            | "x-stainless-runtime-version"
+            | "x-stainless-timeout"
+    )
+}
+
 /// The head as it may be kept: names in lower case, each value byte as one `char`, secrets masked. An
 /// authorization scheme (`Bearer`) stays, being no secret and useful.
 pub fn headers(headers: &HeaderMap) -> Vec<Header> {
     headers
         .iter()
         .map(|(name, value)| {
-            let value: String = value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+            // What is ASCII is the same as characters and as bytes.
+            let value = match value.to_str() {
+                Ok(text) => text.to_owned(),
+                Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+            };
             let name = name.as_str();
             (name.to_owned(), header(name, value))
         })
@@ -138,7 +187,7 @@ pub fn headers(headers: &HeaderMap) -> Vec<Header> {
 }
 
 fn header(name: &str, value: String) -> String {
-    if is_secret_name(name) || UNTOLD.contains(&name) {
+    if !is_plain_header(name) && (is_secret_name(name) || UNTOLD.contains(&name)) {
         return match value.split_once(' ') {
             Some((scheme, _))
                 if scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("basic") =>

@@ -5,16 +5,23 @@ use std::{
     collections::VecDeque,
     path::Path,
     sync::{
-        Condvar, Mutex, MutexGuard,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     locked,
     segment::{self, Found},
 };
+
+/// How long the reader lets records gather, and how many bytes of them at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) time: Duration,
+    pub(super) bytes: u64,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -36,7 +43,10 @@ pub(super) struct State {
     pub(super) calls_lost: u64,
     /// Calls that the reader met of processes before this one.
     pub(super) calls_found: u64,
-    reader_waits: bool,
+    /// The reader is to be woken when so much is written.
+    wake_at: Option<u64>,
+    /// The reader is to come this far without waiting for more.
+    pub(super) hurry_to: u64,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +102,8 @@ impl Ledger {
         state.committed += length;
         state.calls_written += calls;
         self.disk.fetch_add(length, Ordering::Relaxed);
-        std::mem::take(&mut state.reader_waits)
+        let committed = state.committed;
+        state.wake_at.take_if(|at| *at <= committed).is_some()
     }
 
     pub(super) fn wake_reader(&self) {
@@ -123,19 +134,37 @@ impl Ledger {
         }
     }
 
-    /// Waits until there is something behind `position`; returns the end of what is written and whether
-    /// that is all there will be.
-    pub(super) fn wait(&self, position: u64, deadline: Instant) -> (u64, bool) {
+    /// The reader goes up to `position` without waiting for more.
+    pub(super) fn hurry(&self, position: u64) {
         let mut state = self.lock();
+        state.hurry_to = state.hurry_to.max(position);
+        let waits = state.wake_at.take().is_some();
+        drop(state);
+        if waits {
+            self.wake_reader();
+        }
+    }
+
+    /// Waits until there is something behind `position`, and then as `pace` says for more; returns the end of
+    /// what is written and whether that is all there will be.
+    pub(super) fn wait(&self, position: u64, pace: Pace, deadline: Instant) -> (u64, bool) {
+        let mut state = self.lock();
+        let mut gathers: Option<Instant> = None;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if state.committed > position || state.closed || left.is_zero() {
-                state.reader_waits = false;
+            let now = Instant::now();
+            let there = state.committed.saturating_sub(position);
+            let hurries = state.closed || state.hurry_to > position || there >= pace.bytes;
+            let until = match there {
+                0 => deadline,
+                _ => deadline.min(*gathers.get_or_insert(now + pace.time)),
+            };
+            if now >= until || state.closed || there > 0 && hurries {
+                state.wake_at = None;
                 return (state.committed, state.closed);
             }
-            state.reader_waits = true;
-            state =
-                self.written.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            state.wake_at = Some(if there > 0 { position.saturating_add(pace.bytes) } else { position + 1 });
+            let left = until.saturating_duration_since(now);
+            state = self.written.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

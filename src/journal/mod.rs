@@ -175,14 +175,15 @@ impl Journal {
         }
     }
 
-    /// Has what is queued written now rather than at the next tick.
+    /// Has what is queued written now rather than at the next tick, and read without gathering more.
     pub fn nudge(&self) {
         let shared = &self.handle.shared;
-        let wake = {
+        let (wake, end) = {
             let mut queue = shared.queue();
             queue.urgent |= queue.bytes > 0;
-            queue.wake()
+            (queue.wake(), queue.end)
         };
+        shared.ledger.hurry(end);
         if wake {
             shared.wake.notify_one();
         }

@@ -210,7 +210,7 @@ impl Pen {
     }
 
     /// What a sync has to force to the disk, and whether the directory too. It can be done without the pen.
-    pub(super) fn to_sync(&mut self) -> (Vec<Arc<File>>, bool) {
+    pub(super) fn take_unsynced(&mut self) -> (Vec<Arc<File>>, bool) {
         let mut files = std::mem::take(&mut self.unsynced);
         files.extend(self.active.as_ref().map(|active| Arc::clone(&active.file)));
         (files, std::mem::take(&mut self.renamed))
@@ -220,7 +220,7 @@ impl Pen {
         if shared.queue().dirty.take().is_none() {
             return Ok(());
         }
-        let to_sync = self.to_sync();
+        let to_sync = self.take_unsynced();
         self.synced(shared, sync(shared, &to_sync))
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Position, Shared, frame,
+    ledger::Pace,
     scan::Scan,
     segment::{self, Found, HEADER},
 };
@@ -15,6 +16,8 @@ use crate::model::{Error, record::Record};
 
 /// How often a place that cannot be read is tried before the rest of its segment is given up.
 const READ_TRIES: u32 = 3;
+
+const NO_PACE: Pace = Pace { time: Duration::ZERO, bytes: 0 };
 
 /// A record and where it starts and ends.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +36,7 @@ pub struct Reader {
     /// Where this process began to write, and up to where calls were counted.
     began: u64,
     counted: u64,
+    pace: Pace,
 }
 
 impl Reader {
@@ -41,7 +45,19 @@ impl Reader {
             let state = shared.ledger.lock();
             (state.read, state.committed)
         };
-        Self { shared, position, open: None, failures: 0, began, counted: position }
+        Self { shared, position, open: None, failures: 0, began, counted: position, pace: NO_PACE }
+    }
+
+    /// Lets records gather for a while, or until there are so many bytes of them, before `next` returns: few
+    /// large groups cost less than many small ones. Whoever nudges the journal ends that.
+    pub fn gathering(mut self, time: Duration, bytes: u64) -> Self {
+        self.pace = Pace { time, bytes };
+        self
+    }
+
+    /// Somebody waits for what was written up to a place that is not read yet.
+    pub fn is_hurried(&self) -> bool {
+        self.shared.ledger.lock().hurry_to > self.position
     }
 
     /// The next entries, at most about `max_bytes`, in order; waits up to `wait` for the first. Empty
@@ -50,7 +66,7 @@ impl Reader {
         let now = Instant::now();
         let deadline = now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400));
         loop {
-            let (committed, closed) = self.shared.ledger.wait(self.position, deadline);
+            let (committed, closed) = self.shared.ledger.wait(self.position, self.pace, deadline);
             let mut entries = Vec::new();
             let outcome = self.read(committed, max_bytes as u64, &mut entries);
             self.account(&entries);

@@ -119,7 +119,7 @@ impl Writer {
         if shared.queue().dirty.take().is_none() {
             return;
         }
-        let to_sync = shared.pen().to_sync();
+        let to_sync = shared.pen().take_unsynced();
         let outcome = pen::sync(shared, &to_sync);
         if outcome.is_err() {
             let outcome = shared.pen().synced(shared, outcome);

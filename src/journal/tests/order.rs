@@ -151,6 +151,30 @@ fn a_waiting_reader_is_woken_by_a_write_and_by_the_close() {
     assert_eq!(waiter.join().unwrap(), (vec![opened(1)], vec![]));
 }
 
+#[test]
+fn a_gathering_reader_waits_for_more_until_it_is_hurried() {
+    let directory = tempfile::tempdir().unwrap();
+    let (journal, reader) = open(&config(), directory.path());
+    let mut reader = reader.gathering(PATIENCE, 1 << 20);
+    journal.append(opened(1));
+    while journal.stats().queued_bytes > 0 {
+        std::thread::yield_now();
+    }
+    assert!(!reader.is_hurried());
+    let waiter = std::thread::spawn(move || (records(reader.next(1 << 20, PATIENCE).unwrap()), reader));
+    journal.append(opened(2));
+    journal.nudge();
+    let (found, mut reader) = waiter.join().unwrap();
+    // The nudge covers what was queued before it; whether that came in one group or two is a matter of time.
+    let rest = if found.len() < 2 { records(reader.next(1 << 20, PATIENCE).unwrap()) } else { Vec::new() };
+    assert_eq!([found, rest].concat(), [opened(1), opened(2)]);
+    // Enough of it is read at once, too.
+    let mut reader = reader.gathering(PATIENCE, 1_000);
+    journal.append(sent(1, vec![0; 2_000]));
+    assert_eq!(records(reader.next(1 << 20, PATIENCE).unwrap()), [sent(1, vec![0; 2_000])]);
+    assert!(!reader.is_hurried());
+}
+
 fn any_record() -> impl Strategy<Value = Record> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..300);
     prop_oneof![
