@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params, types::FromSql};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::contents::Interned;
+use super::{contents::Interned, kinds};
 use crate::model::{
     CallId, Error, NanoUsd, SpanId, TraceId, UnixNanos,
     call::{Call, CallStatus, Dialect, Rules},
@@ -29,17 +29,19 @@ macro_rules! columns {
 const INSERT: &str = concat!(
     "INSERT INTO spans (",
     columns!(),
-    ", duration_ns) VALUES (
+    ", duration_ns, kind) VALUES (
         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-        ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 );
-const INSERT_TAG: &str = "INSERT OR IGNORE INTO call_tags (tag, started_at, sequence) VALUES (?1, ?2, ?3)";
+const INSERT_TAG: &str =
+    "INSERT OR IGNORE INTO call_tags (tag, started_at, sequence, kind) VALUES (?1, ?2, ?3, ?4)";
 const INSERT_HEAD: &str = "INSERT INTO heads (sequence, headers) VALUES (?1, ?2)";
 
 /// Writes the row, its tags and its headers; returns its place in the order of storing.
 pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Call) -> Result<i64, Error> {
     let usage = &call.usage;
+    let kind = kinds::of(connection, interned, call)?;
     connection.prepare_cached(INSERT)?.execute(params![
         call.id.0,
         call.trace_id.0,
@@ -110,10 +112,11 @@ pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Ca
         call.response_whole,
         list(&call.notes)?,
         call.duration_ns(),
+        kind,
     ])?;
     let sequence = connection.last_insert_rowid();
     for tag in &call.tags {
-        connection.prepare_cached(INSERT_TAG)?.execute(params![tag, call.started_at.0, sequence])?;
+        connection.prepare_cached(INSERT_TAG)?.execute(params![tag, call.started_at.0, sequence, kind])?;
     }
     if !call.request_headers.is_empty() || !call.response_headers.is_empty() {
         let headers = json(&(&call.request_headers, &call.response_headers))?;

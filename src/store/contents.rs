@@ -5,10 +5,14 @@ use std::{collections::HashMap, hash::Hash};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::kinds;
 use crate::model::Error;
 
 /// Below this many bytes zstd's frame costs more than it saves.
 const SMALLEST_COMPRESSED: usize = 96;
+
+/// Kinds of calls that are remembered.
+const MOST_KINDS: usize = 64;
 
 const RAW: i64 = 0;
 const ZSTD: i64 = 1;
@@ -18,6 +22,7 @@ const ZSTD: i64 = 1;
 pub(super) struct Interned {
     contents: Generations<[u8; 32], i64>,
     turns: Generations<(i64, i64), (i64, i64)>,
+    pub(super) kinds: Vec<(kinds::Key, i64)>,
     compressor: zstd::bulk::Compressor<'static>,
 }
 
@@ -29,12 +34,26 @@ impl Interned {
                 "expected a zstd compressor of level {compression_level}, found: {error}"
             ))
         })?;
-        Ok(Self { contents: Generations::new(capacity), turns: Generations::new(capacity), compressor })
+        Ok(Self {
+            contents: Generations::new(capacity),
+            turns: Generations::new(capacity),
+            kinds: Vec::new(),
+            compressor,
+        })
     }
 
     pub(super) fn forget(&mut self) {
         self.contents.clear();
         self.turns.clear();
+        self.kinds.clear();
+    }
+
+    /// Few are in use at a time; what is forgotten is looked up.
+    pub(super) fn remember_kind(&mut self, key: kinds::Key, id: i64) {
+        if self.kinds.len() >= MOST_KINDS {
+            self.kinds.clear();
+        }
+        self.kinds.push((key, id));
     }
 
     pub(super) fn compress(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Error> {

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 2, name: "0002_totals", sql: include_str!("migrations/0002_totals.sql") },
     Migration { number: 3, name: "0003_jobs", sql: include_str!("migrations/0003_jobs.sql") },
     Migration { number: 4, name: "0004_tracking", sql: include_str!("migrations/0004_tracking.sql") },
+    Migration { number: 5, name: "0005_kinds", sql: include_str!("migrations/0005_kinds.sql") },
 ];
 
 const CREATE: &str = "

@@ -10,6 +10,7 @@ mod contents;
 mod costs;
 mod cursors;
 mod jobs;
+mod kinds;
 mod migrate;
 mod open;
 mod place;

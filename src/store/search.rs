@@ -3,10 +3,10 @@
 
 use rusqlite::{Connection, ToSql};
 
-use super::{calls, runs};
+use super::{calls, kinds, runs};
 use crate::model::{
     Error,
-    call::{Call, CallStatus},
+    call::Call,
     filter::{CallFilter, Cursor, Page, PageRequest},
 };
 
@@ -14,25 +14,22 @@ use crate::model::{
 const DEFAULT_LIMIT: usize = 100;
 const MOST: usize = 10_000;
 
-/// Newest first, by start and then by id, so that equal starts have an order too.
+/// Newest first, by start and then by the order of storing, so that equal starts have an order too.
 pub(super) fn page(
     connection: &Connection,
     filter: &CallFilter,
     page: &PageRequest,
 ) -> Result<Page<Call>, Error> {
     let limit = if page.limit == 0 { DEFAULT_LIMIT } else { page.limit.min(MOST) };
-    // One more than asked for tells whether there is a next page.
-    let Some(select) = Select::new(connection, filter, page.cursor, limit + 1)? else {
+    let Some(select) = Select::new(connection, filter, page.cursor)? else {
         return Ok(Page { items: Vec::new(), next: None });
     };
-    let mut statement = connection.prepare_cached(&select.text)?;
-    // Only numbers pass through the sort; rows are read for the page alone.
-    let mut sequences: Vec<i64> =
-        statement.query_map(&*select.values(), |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let more = sequences.len() > limit;
-    sequences.truncate(limit);
-    let mut items = Vec::with_capacity(sequences.len());
-    for sequence in sequences {
+    // One more than asked for tells whether there is a next page.
+    let mut found = select.run(connection, limit + 1)?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let mut items = Vec::with_capacity(found.len());
+    for (_, sequence) in found {
         items.extend(calls::by_sequence(connection, sequence)?);
     }
     let next = match items.last() {
@@ -44,16 +41,59 @@ pub(super) fn page(
 
 type Bound = Box<dyn ToSql>;
 
-/// A statement that gives the sequences of the calls that match, in order.
-struct Select {
-    text: String,
-    bound: Vec<Bound>,
+/// An index to go along, and the column that it is asked a value of. SQLite is not left the choice: without
+/// statistics it cannot know which narrows most, and it would rather sort a whole table than go along an index
+/// for a short page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    Trace,
+    Run,
+    Session,
+    Tag,
+    User,
+    Experiment,
+    Kind,
+    Start,
 }
 
-/// Field by field equality: the fragment, its value, and its fitness to lead.
-struct Term {
-    fragment: &'static str,
-    value: Bound,
+impl Lead {
+    fn from(self) -> &'static str {
+        match self {
+            Self::Trace => "spans AS s INDEXED BY spans_by_trace WHERE s.trace_id = ?",
+            Self::Run => "spans AS s INDEXED BY spans_by_run WHERE s.run_id = ?",
+            Self::Session => "spans AS s INDEXED BY spans_by_session WHERE s.session = ?",
+            Self::Tag => "call_tags AS t CROSS JOIN spans AS s ON s.sequence = t.sequence WHERE t.tag = ?",
+            Self::User => "spans AS s INDEXED BY spans_by_user WHERE s.user = ?",
+            Self::Experiment => "spans AS s INDEXED BY spans_by_experiment WHERE s.experiment_id = ?",
+            Self::Kind => "spans AS s INDEXED BY spans_by_kind WHERE s.kind = ?",
+            Self::Start => "spans AS s INDEXED BY spans_by_start WHERE 1",
+        }
+    }
+
+    /// What every row of another lead is asked.
+    fn also(self) -> &'static str {
+        match self {
+            Self::Trace => "s.trace_id = ?",
+            Self::Run => "s.run_id = ?",
+            Self::Session => "s.session = ?",
+            Self::Tag => {
+                "EXISTS (SELECT 1 FROM call_tags AS t
+                    WHERE t.tag = ? AND t.started_at = s.started_at AND t.sequence = s.sequence)"
+            }
+            Self::User => "s.user = ?",
+            Self::Experiment => "s.experiment_id = ?",
+            Self::Kind => "s.kind = ?",
+            Self::Start => "1",
+        }
+    }
+}
+
+/// A statement that gives start and sequence of the calls that match, in order, for one value of its lead.
+struct Select {
+    text: String,
+    /// The lead's values: the list is what they have together. Without a lead one that is not bound.
+    leads: Vec<Option<Bound>>,
+    bound: Vec<Bound>,
 }
 
 impl Select {
@@ -62,124 +102,127 @@ impl Select {
         connection: &Connection,
         filter: &CallFilter,
         cursor: Option<Cursor>,
-        limit: usize,
     ) -> Result<Option<Self>, Error> {
         let Some(terms) = terms(connection, filter)? else { return Ok(None) };
-        // Without statistics SQLite cannot know which of several indexes narrows most. The first term, the
-        // most selective one by its nature, leads; `+` keeps the others from being chosen instead of it.
+        let kinds = kinds::asked(connection, filter)?;
         let mut terms = terms.into_iter();
-        let lead = terms.next();
-        let tag_leads = lead.as_ref().is_some_and(|term| term.fragment == TAG);
-
-        let mut text = "SELECT s.sequence FROM ".to_owned();
-        let mut bound: Vec<Bound> = Vec::new();
-        let start = if tag_leads { "t.started_at" } else { "s.started_at" };
-        if tag_leads {
-            text.push_str("call_tags AS t CROSS JOIN spans AS s ON s.sequence = t.sequence WHERE t.tag = ?");
-        } else {
-            text.push_str("spans AS s WHERE ");
-            text.push_str(lead.as_ref().map_or("1", |term| term.fragment));
-        }
-        bound.extend(lead.map(|term| term.value));
-        for term in terms {
-            text.push_str(if term.fragment == TAG { " AND " } else { " AND +" });
-            text.push_str(term.fragment);
-            bound.push(term.value);
-        }
-        let mut bounds = |operator: &str, at: i64| {
-            text.push_str(" AND ");
-            text.push_str(start);
-            text.push_str(operator);
-            bound.push(Box::new(at));
+        let (lead, leads, kinds) = match (terms.next(), kinds) {
+            (Some((lead, values)), kinds) => (lead, values.into_iter().map(Some).collect(), kinds),
+            (None, Some(kinds)) => {
+                (Lead::Kind, kinds.into_iter().map(|kind| Some(Box::new(kind) as Bound)).collect(), None)
+            }
+            (None, None) => (Lead::Start, vec![None], None),
         };
+        let of_tag = lead == Lead::Tag;
+        let (start, sequence) =
+            if of_tag { ("t.started_at", "t.sequence") } else { ("s.started_at", "s.sequence") };
+        let mut text = format!("SELECT {start}, {sequence} FROM {}", lead.from());
+        let mut bound: Vec<Bound> = Vec::new();
+        let mut and = |text: &mut String, term: &str, value: Bound| {
+            text.push_str(" AND ");
+            text.push_str(term);
+            bound.push(value);
+        };
+        // What the index itself tells comes first.
+        if let Some(kinds) = kinds {
+            let kind = if of_tag { "t.kind" } else { "s.kind" };
+            let kinds = serde_json::Value::from(kinds).to_string();
+            and(&mut text, &format!("+{kind} IN (SELECT value FROM json_each(?))"), Box::new(kinds));
+        }
         if let Some(since) = filter.since {
-            bounds(" >= ?", since.0);
+            and(&mut text, &format!("{start} >= ?"), Box::new(since.0));
         }
         if let Some(until) = filter.until {
-            bounds(" < ?", until.0);
+            and(&mut text, &format!("{start} < ?"), Box::new(until.0));
         }
         if let Some(cursor) = cursor {
             // The first bound is what an index can start from; the second settles equal starts.
-            bounds(" <= ?", cursor.started_at.0);
-            text.push_str(" AND (s.started_at, s.call_id) < (?, ?)");
-            bound.push(Box::new(cursor.started_at.0));
-            bound.push(Box::new(cursor.id.0));
+            and(&mut text, &format!("{start} <= ?"), Box::new(cursor.started_at.0));
+            // A call that is gone has no place among its equals: those are skipped with it.
+            let last: Option<i64> = calls::sequence(connection, cursor.id)?;
+            let (at, last) = (cursor.started_at.0, last.unwrap_or_default());
+            and(&mut text, &format!("({start} < ? OR {sequence} < ?)"), Box::new(at));
+            bound.push(Box::new(last));
         }
+        let mut and = |text: &mut String, term: &str, value: Bound| {
+            text.push_str(" AND ");
+            text.push_str(term);
+            bound.push(value);
+        };
         if let Some(cost) = filter.min_cost {
-            text.push_str(" AND s.cost >= ?");
-            bound.push(Box::new(cost.0));
+            and(&mut text, "s.cost >= ?", Box::new(cost.0));
         }
         if let Some(duration) = filter.min_duration_ns {
-            text.push_str(" AND s.duration_ns >= ?");
-            bound.push(Box::new(duration));
+            and(&mut text, "s.duration_ns >= ?", Box::new(duration));
         }
-        text.push_str(" ORDER BY ");
-        text.push_str(start);
-        text.push_str(" DESC, s.call_id DESC LIMIT ?");
-        bound.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
-        Ok(Some(Self { text, bound }))
+        for (also, mut values) in terms {
+            let several = values.len() > 1;
+            let value = match (values.pop(), several) {
+                (Some(value), false) => value,
+                // Only runs have several ids to one name, and they lead unless a trace does.
+                _ => return Ok(None),
+            };
+            and(&mut text, also.also(), value);
+        }
+        text.push_str(&format!(" ORDER BY {start} DESC, {sequence} DESC LIMIT ?"));
+        Ok(Some(Self { text, leads, bound }))
     }
 
-    fn values(&self) -> Vec<&dyn ToSql> {
-        self.bound.iter().map(|value| &**value).collect()
+    fn values<'a>(&'a self, lead: Option<&'a Option<Bound>>, limit: &'a i64) -> Vec<&'a dyn ToSql> {
+        let bound = lead.into_iter().flatten().chain(&self.bound).map(|value| &**value);
+        bound.chain([limit as &dyn ToSql]).collect()
+    }
+
+    /// The newest `limit` that match: of each lead's value the newest, and of these together.
+    fn run(&self, connection: &Connection, limit: usize) -> Result<Vec<(i64, i64)>, Error> {
+        let mut statement = connection.prepare_cached(&self.text)?;
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut found: Vec<(i64, i64)> = Vec::new();
+        for lead in &self.leads {
+            let values = self.values(Some(lead), &most);
+            let rows = statement.query_map(&*values, |row| Ok((row.get(0)?, row.get(1)?)))?;
+            found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+        }
+        if self.leads.len() > 1 {
+            found.sort_unstable_by(|one, other| other.cmp(one));
+            found.truncate(limit);
+        }
+        Ok(found)
     }
 }
 
-const TAG: &str = "EXISTS (SELECT 1 FROM call_tags AS t
-    WHERE t.tag = ? AND t.started_at = s.started_at AND t.sequence = s.sequence)";
+type Term = (Lead, Vec<Bound>);
 
-/// The equalities of a filter, the most selective first.
+/// What a filter asks beside kinds, times and amounts; the most selective by its nature first.
 fn terms(connection: &Connection, filter: &CallFilter) -> Result<Option<Vec<Term>>, Error> {
-    fn push(terms: &mut Vec<Term>, fragment: &'static str, value: impl ToSql + 'static) {
-        terms.push(Term { fragment, value: Box::new(value) });
+    fn one(value: impl ToSql + 'static) -> Vec<Bound> {
+        vec![Box::new(value)]
     }
     let mut terms = Vec::new();
-    if let Some(trace) = filter.trace {
-        push(&mut terms, "s.trace_id = ?", trace.0);
-    }
     if let Some(run) = &filter.run {
-        let mut ids = runs::run_ids(connection, run)?;
-        match (ids.pop(), ids.is_empty()) {
-            (None, _) => return Ok(None),
-            (Some(id), true) => push(&mut terms, "s.run_id = ?", id),
-            (Some(id), false) => {
-                ids.push(id);
-                let ids = serde_json::Value::from(ids).to_string();
-                push(&mut terms, "s.run_id IN (SELECT value FROM json_each(?))", ids);
-            }
+        let ids = runs::run_ids(connection, run)?;
+        if ids.is_empty() {
+            return Ok(None);
         }
+        terms.push((Lead::Run, ids.into_iter().map(|id| Box::new(id) as Bound).collect()));
+    }
+    if let Some(trace) = filter.trace {
+        // A run leads only where it has to: a trace is smaller.
+        let several = terms.first().is_some_and(|(_, ids): &Term| ids.len() > 1);
+        terms.insert(usize::from(several), (Lead::Trace, one(trace.0)));
     }
     if let Some(session) = &filter.session {
-        push(&mut terms, "s.session = ?", session.clone());
+        terms.push((Lead::Session, one(session.clone())));
     }
     if let Some(tag) = &filter.tag {
-        push(&mut terms, TAG, tag.clone());
+        terms.push((Lead::Tag, one(tag.clone())));
     }
     if let Some(user) = &filter.user {
-        push(&mut terms, "s.user = ?", user.clone());
-    }
-    // What goes wrong is rare; what goes well is nearly everything.
-    if let Some(status) = filter.status.filter(|status| *status != CallStatus::Ok) {
-        push(&mut terms, "s.status = ?", status.as_str());
+        terms.push((Lead::User, one(user.clone())));
     }
     if let Some(experiment) = &filter.experiment {
         let Some(id) = runs::experiment_id(connection, experiment)? else { return Ok(None) };
-        push(&mut terms, "s.experiment_id = ?", id);
-    }
-    if let Some(model) = &filter.model {
-        push(&mut terms, "s.model = ?", model.clone());
-    }
-    if let Some(operation) = &filter.operation {
-        push(&mut terms, "s.operation = ?", operation.clone());
-    }
-    if let Some(upstream) = &filter.upstream {
-        push(&mut terms, "s.upstream = ?", upstream.clone());
-    }
-    if let Some(provider) = &filter.provider {
-        push(&mut terms, "s.provider = ?", provider.clone());
-    }
-    if filter.status == Some(CallStatus::Ok) {
-        push(&mut terms, "s.status = ?", "ok");
+        terms.push((Lead::Experiment, one(id)));
     }
     Ok(Some(terms))
 }
@@ -191,8 +234,9 @@ pub(super) fn plan(
     filter: &CallFilter,
     cursor: Option<Cursor>,
 ) -> Result<Vec<String>, Error> {
-    let Some(select) = Select::new(connection, filter, cursor, DEFAULT_LIMIT)? else { return Ok(Vec::new()) };
+    let Some(select) = Select::new(connection, filter, cursor)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare(&["EXPLAIN QUERY PLAN ", &select.text].concat())?;
-    let steps = statement.query_map(&*select.values(), |row| row.get(3))?.collect::<Result<_, _>>()?;
+    let values: Vec<&dyn ToSql> = select.values(select.leads.first(), &1);
+    let steps = statement.query_map(&*values, |row| row.get(3))?.collect::<Result<_, _>>()?;
     Ok(steps)
 }

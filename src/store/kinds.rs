@@ -1,0 +1,70 @@
+//! Kinds of calls: each combination of upstream, provider, model, operation and status that there was, once and
+//! with a number. There are few, so a filter on any of these fields, or on several, is a list of numbers, and
+//! one index serves all of them.
+
+use rusqlite::{Connection, OptionalExtension, ToSql};
+
+use super::contents::Interned;
+use crate::model::{
+    Error,
+    call::{Call, CallStatus},
+    filter::CallFilter,
+};
+
+/// What the writer remembers a kind by.
+pub(super) type Key = (String, String, String, String, CallStatus);
+
+const FIND: &str = "
+    SELECT id FROM kinds WHERE upstream = ?1 AND provider = ?2 AND model = ?3 AND operation = ?4 AND status = ?5";
+const INSERT: &str =
+    "INSERT INTO kinds (upstream, provider, model, operation, status) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+/// The number of a call's kind, which is made when it is new.
+pub(super) fn of(connection: &Connection, interned: &mut Interned, call: &Call) -> Result<i64, Error> {
+    let model = call.model().unwrap_or_default();
+    let is = |(upstream, provider, known, operation, status): &Key| {
+        *upstream == call.upstream
+            && *provider == call.provider
+            && known == model
+            && *operation == call.operation
+            && *status == call.status
+    };
+    if let Some((_, id)) = interned.kinds.iter().find(|(key, _)| is(key)) {
+        return Ok(*id);
+    }
+    let fields = [&call.upstream, &call.provider, model, &call.operation, call.status.as_str()];
+    let found = connection.prepare_cached(FIND)?.query_row(fields, |row| row.get(0)).optional()?;
+    let id = match found {
+        Some(id) => id,
+        None => {
+            connection.prepare_cached(INSERT)?.execute(fields)?;
+            connection.last_insert_rowid()
+        }
+    };
+    let key =
+        (call.upstream.clone(), call.provider.clone(), model.to_owned(), call.operation.clone(), call.status);
+    interned.remember_kind(key, id);
+    Ok(id)
+}
+
+/// The kinds that a filter asks for; `None` where it asks for none of their fields.
+pub(super) fn asked(connection: &Connection, filter: &CallFilter) -> Result<Option<Vec<i64>>, Error> {
+    let status = filter.status.map(|status| status.as_str().to_owned());
+    let fields = [
+        ("upstream = ?", &filter.upstream),
+        ("provider = ?", &filter.provider),
+        ("model = ?", &filter.model),
+        ("operation = ?", &filter.operation),
+        ("status = ?", &status),
+    ];
+    let asked: Vec<_> =
+        fields.into_iter().filter_map(|(term, value)| Some((term, value.as_ref()?))).collect();
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let terms: Vec<_> = asked.iter().map(|(term, _)| *term).collect();
+    let values: Vec<&dyn ToSql> = asked.iter().map(|(_, value)| *value as &dyn ToSql).collect();
+    let mut statement =
+        connection.prepare_cached(&["SELECT id FROM kinds WHERE ", &terms.join(" AND ")].concat())?;
+    Ok(Some(statement.query_map(&*values, |row| row.get(0))?.collect::<Result<_, _>>()?))
+}
