@@ -1,7 +1,7 @@
 //! One finished call becomes one row: decoded, placed, counted, priced. Pure apart from the tables it is
 //! given; whatever it cannot understand becomes a note, never an error.
 
-use std::sync::Arc;
+use std::{mem::take, sync::Arc};
 
 use arc_swap::ArcSwap;
 
@@ -37,13 +37,14 @@ impl Settler {
         self.prices.store(prices);
     }
 
-    pub fn settle(&self, finished: Finished) -> Settled {
-        let exchange = self.read(&finished);
+    /// The call's texts move into the row; when this panics they are still there.
+    pub fn settle(&self, finished: &mut Finished) -> Settled {
+        let exchange = self.read(finished);
         self.settle_as(finished, exchange)
     }
 
     /// The row of a call whose decoding panicked: the facts of the wire, the bodies as they are.
-    pub fn settle_undecoded(&self, finished: Finished) -> Settled {
+    pub fn settle_undecoded(&self, finished: &mut Finished) -> Settled {
         let exchange = Exchange {
             dialect: Dialect::Http,
             operation: "http".to_owned(),
@@ -56,11 +57,11 @@ impl Settler {
         self.settle_as(finished, exchange)
     }
 
-    fn settle_as(&self, finished: Finished, exchange: Exchange) -> Settled {
+    fn settle_as(&self, finished: &mut Finished, mut exchange: Exchange) -> Settled {
         let grouping = group::group(&finished.opened, &exchange);
         let Finished { opened, sent, answered, received, frames, closed } = finished;
 
-        let mut notes = exchange.notes.clone();
+        let mut notes = take(&mut exchange.notes);
         notes.extend(grouping.notes);
         let request_whole = closed.sent_recorded == closed.sent_bytes;
         let response_whole = closed.received_recorded == closed.received_bytes;
@@ -81,7 +82,7 @@ impl Settler {
         }
 
         let http_status = answered.as_ref().map(|answered| answered.status);
-        let verdict = judge(&closed, http_status, &exchange);
+        let verdict = judge(closed, http_status, &exchange);
         let (usage, usage_source) = self.usage(&exchange, verdict.status);
         let cost = usage_source.and_then(|_| {
             self.prices.load().cost(
@@ -96,15 +97,32 @@ impl Settler {
             )
         });
 
-        let since = |at: UnixNanos| at.since(opened.at).max(0);
-        let request_header = |name: &str| header(&opened.headers, name);
-        let response_headers = answered.as_ref().map(|answered| answered.headers.clone()).unwrap_or_default();
+        let begun = opened.at;
+        let since = |at: UnixNanos| at.since(begun).max(0);
+        let name = span_name(&exchange, &opened.method, &opened.target);
+        let retry_count =
+            header(&opened.headers, "x-stainless-retry-count").and_then(|text| text.parse().ok());
+        let request_id = ["x-request-id", "request-id", "apim-request-id", "x-generation-id"]
+            .iter()
+            .find_map(|name| header(&answered.as_ref()?.headers, name));
+        let tool_calls = tool_calls(&exchange);
+        let request = wire::split(exchange.dialect, sent);
+        let arrivals = frames
+            .iter()
+            .map(|(at, length)| Arrival {
+                offset_us: u64::try_from(since(*at) / 1_000).unwrap_or(0),
+                length: *length as u64,
+            })
+            .collect();
+        let choices = exchange.response.choices.iter_mut();
+        let finish_reasons = choices.filter_map(|choice| choice.finish_reason.take()).collect();
+        let response_headers = answered.as_mut().map(|answered| take(&mut answered.headers));
         let call = Call {
             id: opened.call,
             trace_id: opened.trace,
             span_id: opened.span,
             parent_span_id: opened.parent_span,
-            name: span_name(&exchange, &opened.method, &opened.target),
+            name,
             started_at: opened.at,
             // The clock may step back while a call runs; a call never ends before it began.
             ended_at: closed.at.max(opened.at),
@@ -115,19 +133,19 @@ impl Settler {
             user: grouping.user,
             tags: grouping.tags,
             metadata: grouping.metadata,
-            upstream: opened.upstream.clone(),
-            provider: opened.provider.clone(),
-            server_address: opened.server_address.clone(),
+            upstream: take(&mut opened.upstream),
+            provider: take(&mut opened.provider),
+            server_address: take(&mut opened.server_address),
             server_port: opened.server_port,
             dialect: exchange.dialect,
-            operation: exchange.operation.clone(),
-            request_model: exchange.request.model.clone(),
-            response_model: exchange.response.model.clone(),
+            operation: exchange.operation,
+            request_model: exchange.request.model,
+            response_model: exchange.response.model,
             streamed: exchange.streamed,
-            method: opened.method.clone(),
-            target: opened.target.clone(),
-            peer: opened.peer.clone(),
-            key_fingerprint: opened.key_fingerprint.clone(),
+            method: take(&mut opened.method),
+            target: take(&mut opened.target),
+            peer: take(&mut opened.peer),
+            key_fingerprint: take(&mut opened.key_fingerprint),
             status: verdict.status,
             outcome: closed.outcome,
             http_status,
@@ -135,19 +153,12 @@ impl Settler {
             error_source: verdict.source,
             // Some upstreams repeat the key that they refuse.
             error_message: verdict.message.map(|message| redact::text(&message)),
-            finish_reasons: exchange
-                .response
-                .choices
-                .iter()
-                .filter_map(|choice| choice.finish_reason.clone())
-                .collect(),
-            response_id: exchange.response.id.clone(),
-            request_id: ["x-request-id", "request-id", "apim-request-id", "x-generation-id"]
-                .iter()
-                .find_map(|name| header(&response_headers, name)),
-            retry_count: request_header("x-stainless-retry-count").and_then(|count| count.parse().ok()),
-            service_tier: exchange.response.service_tier.clone(),
-            tool_calls: tool_calls(&exchange),
+            finish_reasons,
+            response_id: exchange.response.id,
+            request_id,
+            retry_count,
+            service_tier: exchange.response.service_tier,
+            tool_calls,
             usage,
             usage_source,
             cost: cost.as_ref().map(|cost| cost.total),
@@ -160,23 +171,16 @@ impl Settler {
             received_bytes: closed.received_bytes,
             request_whole,
             response_whole,
-            request_headers: opened.headers,
-            response_headers,
+            request_headers: take(&mut opened.headers),
+            response_headers: response_headers.unwrap_or_default(),
             notes,
         };
-        let arrivals = frames
-            .iter()
-            .map(|(at, length)| Arrival {
-                offset_us: u64::try_from(since(*at) / 1_000).unwrap_or(0),
-                length: *length as u64,
-            })
-            .collect();
         Settled {
             call,
             placement: grouping.placement,
             job: exchange.response.job,
-            request: wire::split(exchange.dialect, &sent),
-            response: Body::raw(received),
+            request,
+            response: Body::raw(take(received)),
             arrivals,
         }
     }

@@ -85,7 +85,9 @@ pub(super) fn closed(closed: &Closed) -> Vec<u8> {
         put(out, &failure.code);
         put(out, &failure.message);
     });
-    for count in [closed.sent_bytes, closed.sent_recorded, closed.received_bytes, closed.received_recorded] {
+    let sent = [closed.sent_bytes, closed.sent_recorded];
+    let received = [closed.received_bytes, closed.received_recorded, closed.drained_bytes];
+    for count in sent.into_iter().chain(received) {
         number(&mut out, count);
     }
     out
@@ -110,6 +112,7 @@ pub(super) fn read_closed(call: CallId, bytes: &[u8]) -> Option<Closed> {
         sent_recorded: input.number()?,
         received_bytes: input.number()?,
         received_recorded: input.number()?,
+        drained_bytes: input.number()?,
     })
 }
 
@@ -271,7 +274,7 @@ mod tests {
 
         #[test]
         fn an_answer_and_an_end_survive(
-            (at, status, counts) in any::<(i64, u16, [u64; 4])>(),
+            (at, status, counts) in any::<(i64, u16, [u64; 5])>(),
             headers in head(),
             outcome in proptest::sample::select(OUTCOMES.to_vec()),
             failure in proptest::option::of((proptest::sample::select(SOURCES.to_vec()), text(), text())),
@@ -282,7 +285,7 @@ mod tests {
                 call: CALL, at: UnixNanos(at), outcome,
                 failure: failure.map(|(source, code, message)| Failure { source, code, message }),
                 sent_bytes: counts[0], sent_recorded: counts[1],
-                received_bytes: counts[2], received_recorded: counts[3],
+                received_bytes: counts[2], received_recorded: counts[3], drained_bytes: counts[4],
             };
             prop_assert_eq!(read_closed(CALL, &closed(&one)), Some(one));
         }

@@ -223,6 +223,12 @@ impl Journal {
         full
     }
 
+    /// Whether more than half of what it may take on the disk is taken.
+    pub fn is_filling(&self) -> bool {
+        let shared = &self.handle.shared;
+        shared.ledger.disk.load(Ordering::Relaxed) > shared.config.max_bytes / 2
+    }
+
     /// Everything of one moment.
     pub fn stats(&self) -> Stats {
         let shared = &self.handle.shared;

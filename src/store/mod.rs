@@ -168,7 +168,18 @@ impl Store {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer()?.write(move |write| settle::settle(write, calls)).await
+        self.settle_shared(&Arc::new(calls), false).await
+    }
+
+    /// The same for calls that stay the caller's, to be handed in again when the store is busy. With `gives_way`,
+    /// whoever waits for the processor goes before each of them.
+    pub async fn settle_shared(
+        &self,
+        calls: &Arc<Vec<Settled>>,
+        gives_way: bool,
+    ) -> Result<Vec<Call>, Error> {
+        let calls = Arc::clone(calls);
+        self.writer()?.write(move |write| settle::settle(write, &calls, gives_way)).await
     }
 
     /// Newest first. A page of 0 has a default length; an experiment or run that does not exist has no calls.

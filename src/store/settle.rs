@@ -11,30 +11,41 @@ use crate::model::{
 /// What a call's place says when its run is the one that its caller's address had open.
 const ACTIVE_RUN_RULE: &str = "peer:active_run";
 
-/// Writes each call and returns it as it is in the store.
-pub(super) fn settle(write: &mut Write<'_>, settled: Vec<Settled>) -> Result<Vec<Call>, Error> {
+/// Writes each call and returns it as it is in the store. What is handed in stays as it was, to be handed in
+/// again when the transaction fails. With `gives_way`, whoever waits for the processor goes before each call.
+pub(super) fn settle(
+    write: &mut Write<'_>,
+    settled: &[Settled],
+    gives_way: bool,
+) -> Result<Vec<Call>, Error> {
     let mut tally = Tally::default();
-    let calls =
-        settled.into_iter().map(|settled| one(write, &mut tally, settled)).collect::<Result<_, _>>()?;
+    let mut calls = Vec::with_capacity(settled.len());
+    for settled in settled {
+        calls.push(one(write, &mut tally, settled)?);
+        if gives_way {
+            std::thread::yield_now();
+        }
+    }
     tally.apply(write.connection)?;
     Ok(calls)
 }
 
-fn one(write: &mut Write<'_>, tally: &mut Tally, settled: Settled) -> Result<Call, Error> {
-    let Settled { mut call, placement, job, request, response, arrivals } = settled;
+fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Call, Error> {
+    let Settled { call, placement, job, request, response, arrivals } = settled;
     let connection = write.connection;
     if let Some(sequence) = calls::sequence(connection, call.id)?
         && let Some(stored) = calls::by_sequence(connection, sequence)?
     {
         return Ok(stored);
     }
-    place(write, &mut call, &placement)?;
-    if let Some(job) = &job {
+    let mut call = call.clone();
+    place(write, &mut call, placement)?;
+    if let Some(job) = job {
         jobs::settle(connection, &mut call, job)?;
     }
     let sequence = calls::insert(connection, write.interned, &call)?;
-    bodies::insert(connection, write.interned, sequence, Side::Request, &request, &[])?;
-    bodies::insert(connection, write.interned, sequence, Side::Response, &response, &arrivals)?;
+    bodies::insert(connection, write.interned, sequence, Side::Request, request, &[])?;
+    bodies::insert(connection, write.interned, sequence, Side::Response, response, arrivals)?;
     tally.add(&call);
     if let Some(run) = &call.run_id {
         runs::touch(connection, run, call.started_at, call.ended_at)?;
