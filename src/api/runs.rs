@@ -14,7 +14,11 @@ use super::{
     format::{self, Format},
     params::Params,
 };
-use crate::report::{ExperimentRow, RunRow, run as rows};
+use crate::{
+    model::filter::search::{RunSearch, Slice},
+    report::{ExperimentRow, RunRow, run as rows},
+    search,
+};
 
 /// Runs, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -34,6 +38,17 @@ pub struct ExperimentList {
     tag = "runs",
     params(
         ("experiment" = Option<String>, Query, description = "Experiment id or name."),
+        (
+            "filter" = Option<String>,
+            Query,
+            description = "Conditions in MLflow's grammar: `metrics.acc > 0.9 AND params.model = 'gpt-4o'`. What \
+                           tapline keeps of a run's calls are metrics too: `metrics.tapline/cost_usd < 1`."
+        ),
+        (
+            "order_by" = Option<String>,
+            Query,
+            description = "A field and a direction: `metrics.acc DESC`. By start, newest first, if not given."
+        ),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "50 if not given."),
         ("format" = Option<Format>, Query, description = "Else as the `Accept` header says; JSON by default."),
     ),
@@ -52,9 +67,16 @@ pub(super) async fn runs(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let params = Params::read(&uri, &["experiment", "limit", "format"])?;
+    let params = Params::read(&uri, &["experiment", "filter", "order_by", "limit", "format"])?;
     let format = Format::of(&params, &headers)?;
-    let runs = state.store.runs(params.text("experiment"), params.limit()?).await?;
+    let order = |text: &str| search::run_order(&[text.to_owned()]);
+    let search = RunSearch {
+        clauses: params.parsed("filter", search::run_filter)?.unwrap_or_default(),
+        order: params.parsed("order_by", order)?.unwrap_or_default(),
+        page: Slice { offset: 0, limit: params.limit()? },
+        ..RunSearch::default()
+    };
+    let runs = state.store.runs(params.text("experiment"), search).await?;
     let whole = RunList { runs: runs.into_iter().map(RunRow::from).collect() };
     format::list(format, &whole, &whole.runs, rows::exact_runs, None)
 }

@@ -49,7 +49,7 @@ struct OneDataset {
 impl OneDataset {
     /// Clients ask for the experiments by themselves; only a dataset that was just made tells them.
     fn without_experiments(dataset: EvaluationDataset) -> Self {
-        Self { dataset: EvaluationDataset { experiment_ids: Vec::new(), ..dataset }.into() }
+        Self { dataset: EvaluationDatasetJson::without_experiments(dataset) }
     }
 }
 
@@ -249,6 +249,12 @@ pub(super) struct EvaluationDatasetJson {
     last_updated_by: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     experiment_ids: Vec<String>,
+}
+
+impl EvaluationDatasetJson {
+    pub(super) fn without_experiments(dataset: EvaluationDataset) -> Self {
+        EvaluationDataset { experiment_ids: Vec::new(), ..dataset }.into()
+    }
 }
 
 impl From<EvaluationDataset> for EvaluationDatasetJson {

@@ -15,6 +15,7 @@ mod names;
 mod request;
 mod run_data;
 mod runs;
+mod searches;
 mod server;
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc};
@@ -65,6 +66,7 @@ pub fn router(state: State) -> Router {
         logged_models::routes(),
         evaluation_datasets::routes(),
         artifacts::routes(),
+        searches::routes(),
     ]
     .into_iter()
     .flatten()

@@ -127,6 +127,17 @@ impl Fields {
         }
     }
 
+    /// True or false, or the word for it.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(Value::String(word)) if word.eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(Value::String(word)) if word.eq_ignore_ascii_case("false") => Ok(Some(false)),
+            Some(other) => Err(wrong_type(name, other)),
+        }
+    }
+
     /// An enum's number or name, as text.
     pub(super) fn word(&self, name: &str) -> Result<Option<String>, Failure> {
         match self.value(name) {
@@ -164,6 +175,16 @@ impl Fields {
             .iter()
             .map(|item| item.as_str().map(str::to_owned).ok_or_else(|| wrong_type(name, &whole())))
             .collect()
+    }
+
+    /// A list of text in which numbers may stand for theirs.
+    pub(super) fn words(&self, name: &str) -> Result<Vec<String>, Failure> {
+        let numbers = self.list(name).is_ok_and(|items| items.iter().any(Value::is_number));
+        if !numbers {
+            return self.strings(name);
+        }
+        let word = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+        Ok(self.list(name)?.iter().map(word).collect())
     }
 
     /// A list of objects, each as fields of its own.

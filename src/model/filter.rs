@@ -1,5 +1,7 @@
 //! What a store may be asked: fields, bounds and page tokens as data. No SQL, no HTTP.
 
+pub mod search;
+
 use serde::{Deserialize, Serialize};
 
 use super::{CallId, NanoUsd, TraceId, UnixNanos, call::CallStatus};

@@ -167,3 +167,11 @@ pub struct RunTotals {
     pub latency_p99_ns: Option<i64>,
     pub latency: Latency,
 }
+
+/// How much was logged to a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    pub params: u64,
+    pub metric_points: u64,
+    pub datasets: u64,
+}

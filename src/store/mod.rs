@@ -12,6 +12,7 @@ mod cursors;
 mod jobs;
 mod kinds;
 mod migrate;
+mod mlflow;
 mod open;
 mod place;
 mod readers;
@@ -30,13 +31,15 @@ use std::{fmt, path::Path, sync::Arc};
 
 use tokio::sync::broadcast;
 
-pub use self::stats::StoreStats;
+pub use self::{mlflow::MlflowDatabase, stats::StoreStats};
 use self::{place::Place, readers::Readers, writer::Writer};
 use crate::model::{
     CallId, Error,
     call::{Call, Settled},
     content::StoredBody,
-    filter::{CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary},
+    filter::{
+        CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, search::RunSearch,
+    },
     run::RunTotals,
 };
 
@@ -219,9 +222,13 @@ impl Store {
         self.writer()?.write(move |write| cursors::set(write.connection, &consumer, sequence)).await
     }
 
-    /// Newest first, by start. `experiment` is an id or a name.
-    pub async fn runs(&self, experiment: Option<String>, limit: usize) -> Result<Vec<RunSummary>, Error> {
-        self.readers.read(move |connection| runs::list(connection, experiment.as_deref(), limit)).await
+    /// Runs as a list shows them. `experiment` is an id or a name.
+    pub async fn runs(
+        &self,
+        experiment: Option<String>,
+        search: RunSearch,
+    ) -> Result<Vec<RunSummary>, Error> {
+        self.readers.read(move |connection| runs::list(connection, experiment.as_deref(), &search)).await
     }
 
     /// By id, or by name when exactly one run has it.

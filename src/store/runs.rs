@@ -8,7 +8,7 @@ use super::{
 };
 use crate::model::{
     Error, RunId, UnixNanos,
-    filter::{ExperimentSummary, RunSummary},
+    filter::{ExperimentSummary, RunSummary, search::RunSearch},
     id::ExperimentId,
     run::{Experiment, Run},
 };
@@ -26,24 +26,29 @@ const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM experiments WHERE name = 
 const CREATE_EXPERIMENT: &str =
     "INSERT INTO experiments (id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)";
 
-/// A new experiment, numbered on. A number that is some experiment's name is skipped: since ids are looked
-/// up before names, it would take over that experiment's calls.
+/// A new experiment, numbered on.
 pub(super) fn create_experiment(
     connection: &Connection,
     name: &str,
     at: UnixNanos,
 ) -> Result<ExperimentId, Error> {
+    let id = next_experiment_id(connection, name)?;
+    connection.prepare_cached(CREATE_EXPERIMENT)?.execute(params![id, name, at.0])?;
+    Ok(id)
+}
+
+/// The next number. One that is some experiment's name is skipped: since ids are looked up before names, it
+/// would take over that experiment's calls.
+pub(super) fn next_experiment_id(connection: &Connection, name: &str) -> Result<ExperimentId, Error> {
     let mut number: i64 = connection.prepare_cached(NEXT_NUMBER)?.query_row([], |row| row.get(0))?;
-    let id = loop {
+    loop {
         let id = number.to_string();
         let taken: bool = connection.prepare_cached(NAME_TAKEN)?.query_row([&id], |row| row.get(0))?;
         if !taken && id != name {
-            break id;
+            return Ok(id);
         }
         number += 1;
-    };
-    connection.prepare_cached(CREATE_EXPERIMENT)?.execute(params![id, name, at.0])?;
-    Ok(id)
+    }
 }
 
 const RUN_EXPERIMENT: &str = "SELECT experiment_id FROM runs WHERE id = ?1";
@@ -130,28 +135,25 @@ macro_rules! listed_runs {
     };
 }
 
-const RUNS: &str =
-    concat!(listed_runs!(), "WHERE r.deleted_at IS NULL ORDER BY r.started_at DESC, r.id DESC LIMIT ?1");
-const RUNS_OF: &str = concat!(
-    listed_runs!(),
-    "WHERE r.experiment_id = ?2 AND r.deleted_at IS NULL ORDER BY r.started_at DESC, r.id LIMIT ?1"
-);
+const RUN_NUMBERED: &str = concat!(listed_runs!(), "WHERE r.number = ?1");
 
-/// Newest first. An experiment that does not exist has no runs.
+/// The runs that a search finds, of one experiment where one is named. One that does not exist has no runs.
 pub(super) fn list(
     connection: &Connection,
     experiment: Option<&str>,
-    limit: usize,
+    search: &RunSearch,
 ) -> Result<Vec<RunSummary>, Error> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let found = match experiment {
-        None => rows(connection, RUNS, params![limit])?,
-        Some(text) => match experiment_id(connection, text)? {
-            Some(id) => rows(connection, RUNS_OF, params![limit, id])?,
-            None => Vec::new(),
-        },
-    };
-    found.into_iter().map(|run| summary(connection, run)).collect()
+    let mut search = search.clone();
+    if let Some(text) = experiment {
+        search.experiments = Some(experiment_id(connection, text)?.into_iter().collect());
+    }
+    let mut summaries = Vec::new();
+    for number in tracking::run_numbers(connection, &search)?.items {
+        for run in rows(connection, RUN_NUMBERED, [number])? {
+            summaries.push(summary(connection, run)?);
+        }
+    }
+    Ok(summaries)
 }
 
 const RUN: &str = concat!(listed_runs!(), "WHERE r.id = ?1");

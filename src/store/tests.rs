@@ -18,12 +18,18 @@ use crate::model::{
     CallId, Error, NanoUsd, SpanId, TraceId, UnixNanos,
     call::{Call, CallStatus, Dialect, Placement, Rules, Settled},
     content::{Arrival, Body, Part},
+    filter::search::{RunSearch, Slice},
     record::{Outcome, Source},
     usage::{Usage, UsageSource},
 };
 
 /// 2026-11-23T08:00:00Z.
 const START: i64 = 1_795_420_800 * UnixNanos::SECOND;
+
+/// The newest runs.
+fn newest(limit: usize) -> RunSearch {
+    RunSearch { page: Slice { offset: 0, limit }, ..RunSearch::default() }
+}
 
 fn open() -> (TempDir, Store) {
     let directory = TempDir::new().unwrap();

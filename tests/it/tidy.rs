@@ -7,11 +7,12 @@ use std::{
 };
 
 /// A module's layer. Imports point down only, and siblings on layer 4 never import each other.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("model", 0),
     ("wire", 1),
     ("pricing", 1),
     ("tokens", 1),
+    ("search", 1),
     ("journal", 2),
     ("store", 2),
     ("upstream", 2),
@@ -20,6 +21,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("eval", 3),
     ("replay", 3),
     ("report", 3),
+    ("transfer", 3),
     ("proxy", 4),
     ("api", 4),
     ("mlflow", 4),

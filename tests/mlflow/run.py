@@ -41,6 +41,8 @@ RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 # Of evaluation datasets; it depends on their ids.
 DIGEST = re.compile(r"[0-9a-f]{8}")
 SQL = re.compile(r"\(sqlite3\.|\[SQL: ")
+# tapline says where in a filter it is wrong, and how to put it right.
+WHERE = re.compile(r"(; quote such a name: .*)? \(at character \d+\)$")
 BRACES = re.compile(r"\{('[^{}]*')\}")
 # Later than every time that a scenario names itself.
 REAL_TIME = 1_600_000_000_000
@@ -115,6 +117,7 @@ class Mask:
                 text = re.sub(rf"(?i)\b(id|experiment) {value}\b", rf"\1 <{name}>", text)
         text = HEX32.sub("<hex>", text)
         text = BRACES.sub(lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", text)
+        text = WHERE.sub("", text)
         return LONG_X.sub(lambda found: f"<{len(found[0])} x>", text)
 
     def body(self, value, key: str = "", parent: str = ""):

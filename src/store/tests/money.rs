@@ -108,7 +108,7 @@ async fn check(calls: Vec<Settled>, by: Vec<Dimension>, since: Option<i64>, unti
     for one in store.experiments().await.unwrap() {
         names.insert(one.experiment.id, one.experiment.name);
     }
-    for one in store.runs(None, 100).await.unwrap() {
+    for one in store.runs(None, newest(100)).await.unwrap() {
         let mut total = CostRow::default();
         stored
             .iter()

@@ -122,7 +122,7 @@ async fn varied_store() -> (TempDir, Store, Vec<Call>, Vec<(String, String)>) {
     names.extend(
         store.experiments().await.unwrap().into_iter().map(|it| (it.experiment.id, it.experiment.name)),
     );
-    names.extend(store.runs(None, 100).await.unwrap().into_iter().map(|it| (it.run.id, it.run.name)));
+    names.extend(store.runs(None, newest(100)).await.unwrap().into_iter().map(|it| (it.run.id, it.run.name)));
     (directory, store, stored, names)
 }
 

@@ -79,12 +79,12 @@ async fn runs_are_made_by_name_within_their_experiment() {
     assert!(many.message.contains('3'), "{many}");
     assert_eq!(store.run("weekly").await.unwrap_err().code, ErrorCode::NotFound);
 
-    let listed = store.runs(None, 10).await.unwrap();
+    let listed = store.runs(None, newest(10)).await.unwrap();
     assert_eq!(listed.iter().map(|one| one.experiment.as_str()).collect::<Vec<_>>(), ["Default", "b", "a"]);
-    assert_eq!(store.runs(None, 2).await.unwrap().len(), 2);
-    let of_a = store.runs(Some("a".into()), 10).await.unwrap();
+    assert_eq!(store.runs(None, newest(2)).await.unwrap().len(), 2);
+    let of_a = store.runs(Some("a".into()), newest(10)).await.unwrap();
     assert_eq!(of_a.iter().map(|one| one.run.id.as_str()).collect::<Vec<_>>(), [run.as_str()]);
-    assert_eq!(store.runs(Some("none".into()), 10).await.unwrap(), []);
+    assert_eq!(store.runs(Some("none".into()), newest(10)).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -33,10 +33,20 @@ pub(super) fn log_inputs(
     let run = batch::active(connection, id)?;
     let experiment: ExperimentId =
         connection.prepare_cached(EXPERIMENT)?.query_row([run], |row| row.get(0))?;
+    add_inputs(connection, run, &experiment, datasets, models)
+}
+
+pub(super) fn add_inputs(
+    connection: &Connection,
+    run: i64,
+    experiment: &str,
+    datasets: &[DatasetInput],
+    models: &[String],
+) -> Result<(), Error> {
     for DatasetInput { dataset, tags } in datasets {
         let found: Option<i64> = connection
             .prepare_cached(FIND)?
-            .query_row([&experiment, &dataset.name, &dataset.digest], |row| row.get(0))
+            .query_row([experiment, &dataset.name, &dataset.digest], |row| row.get(0))
             .optional()?;
         let number = match found {
             Some(number) => number,
@@ -70,7 +80,10 @@ const ADD_OUTPUT: &str = "
     ON CONFLICT DO UPDATE SET step = excluded.step";
 
 pub(super) fn log_outputs(connection: &Connection, id: &str, models: &[ModelOutput]) -> Result<(), Error> {
-    let run = batch::active(connection, id)?;
+    add_outputs(connection, batch::active(connection, id)?, models)
+}
+
+pub(super) fn add_outputs(connection: &Connection, run: i64, models: &[ModelOutput]) -> Result<(), Error> {
     for model in models {
         connection.prepare_cached(ADD_OUTPUT)?.execute(params![run, model.model_id, model.step])?;
     }

@@ -19,6 +19,7 @@ macro_rules! model_columns {
          m.status_message, m.created_at, m.updated_at, m.deleted_at"
     };
 }
+pub(super) use model_columns;
 
 /// A model's number and its head, without params, tags and metrics.
 pub(super) fn read_model(row: &Row<'_>) -> Result<(i64, LoggedModel), Error> {

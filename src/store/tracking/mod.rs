@@ -6,12 +6,14 @@ mod datasets;
 mod evaluation_datasets;
 mod experiments;
 mod history;
+mod import;
 mod keys;
 mod logged_models;
 mod metrics;
 mod peers;
 mod read;
 mod runs;
+mod search;
 mod system;
 
 use std::collections::BTreeMap;
@@ -22,16 +24,20 @@ pub(super) use self::{
     experiments::{EXPERIMENT_COLUMNS, experiment_columns, read_experiment, tags_of_experiment},
     peers::active_run,
     read::{RUN_COLUMNS, from_runs, read_run, run_columns, tags_of_run},
+    search::run_numbers,
 };
 use super::Store;
 use crate::model::{
     Error, UnixNanos,
     dataset::{DatasetInput, DatasetSummary},
     evaluation_dataset::{EvaluationDataset, EvaluationRecord, NewEvaluationRecord},
+    filter::search::{EvaluationDatasetSearch, ExperimentSearch, Found, LoggedModelSearch, RunSearch},
     id::ExperimentId,
     logged_model::{LoggedModel, LoggedModelStatus, NewLoggedModel},
     metric::{HistoryPage, LoggedMetric, Metric, MetricOfRun, SampleQuery},
-    run::{Batch, Experiment, ModelOutput, NewRun, Param, RUN_NAME_TAG, Run, RunUpdate, RunWhole, Tag},
+    run::{
+        Batch, Experiment, ModelOutput, NewRun, Param, RUN_NAME_TAG, Run, RunCounts, RunUpdate, RunWhole, Tag,
+    },
 };
 
 /// Writes a run's name as the tag that repeats it, which MLflow's searches look at.
@@ -325,5 +331,58 @@ impl Store {
         self.writer()?
             .write(move |write| evaluation_datasets::delete_records(write.connection, &id, &records))
             .await
+    }
+}
+
+/// Searches.
+impl Store {
+    pub async fn search_runs(&self, search: RunSearch) -> Result<Found<RunWhole>, Error> {
+        self.readers.read(move |connection| search::runs(connection, &search)).await
+    }
+
+    pub async fn search_experiments(&self, search: ExperimentSearch) -> Result<Found<Experiment>, Error> {
+        self.readers.read(move |connection| search::experiments(connection, &search)).await
+    }
+
+    pub async fn search_logged_models(&self, search: LoggedModelSearch) -> Result<Found<LoggedModel>, Error> {
+        self.readers.read(move |connection| search::logged_models(connection, &search)).await
+    }
+
+    pub async fn search_evaluation_datasets(
+        &self,
+        search: EvaluationDatasetSearch,
+    ) -> Result<Found<EvaluationDataset>, Error> {
+        self.readers.read(move |connection| search::evaluation_datasets(connection, &search)).await
+    }
+}
+
+/// What another tracking server made, under the ids that it has there. Each can be done again.
+impl Store {
+    /// The id here: of the experiment of the same name, made when there is none.
+    pub async fn import_experiment(&self, experiment: Experiment) -> Result<ExperimentId, Error> {
+        self.writer()?.write(move |write| import::experiment(write.connection, &experiment)).await
+    }
+
+    /// A run without the points of its metrics, into an experiment of ours.
+    pub async fn import_run(&self, experiment: ExperimentId, run: RunWhole) -> Result<(), Error> {
+        self.writer()?.write(move |write| import::run(write.connection, &experiment, &run)).await
+    }
+
+    pub async fn import_points(&self, run: String, points: Vec<Metric>) -> Result<(), Error> {
+        self.writer()?.write(move |write| import::points(write.connection, &run, &points)).await
+    }
+
+    pub async fn import_model(&self, experiment: ExperimentId, model: LoggedModel) -> Result<(), Error> {
+        self.writer()?.write(move |write| import::model(write.connection, &experiment, &model)).await
+    }
+
+    /// A tag of a run, be it deleted.
+    pub async fn import_run_tag(&self, run: String, tag: Tag) -> Result<(), Error> {
+        self.writer()?.write(move |write| import::tag(write.connection, &run, &tag)).await
+    }
+
+    /// `None` where there is no such run.
+    pub async fn run_counts(&self, run: String) -> Result<Option<RunCounts>, Error> {
+        self.readers.read(move |connection| import::counts(connection, &run)).await
     }
 }

@@ -30,7 +30,6 @@ const METRICS: [(&str, &str); 14] = [
     ("latency_p99_ms", "s.latency_p99_ns / 1e6"),
 ];
 
-#[expect(dead_code, reason = "for the search of runs")]
 /// A metric's value as SQL over `run_totals AS s`, where it is one of the system's.
 pub(in crate::store) fn expression(key: &str) -> Option<&'static str> {
     let name = key.strip_prefix(SYSTEM_PREFIX)?;

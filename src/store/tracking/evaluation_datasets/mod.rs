@@ -22,6 +22,7 @@ macro_rules! evaluation_dataset_columns {
         "d.number, d.id, d.name, d.schema, d.profile, d.digest, d.created_at, d.updated_at, d.created_by, d.updated_by"
     };
 }
+pub(super) use evaluation_dataset_columns;
 
 /// A dataset's number and its head, without tags and experiments.
 pub(super) fn read_head(row: &Row<'_>) -> rusqlite::Result<(i64, EvaluationDataset)> {
