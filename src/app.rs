@@ -83,6 +83,7 @@ impl App {
         let telemetry = Telemetry::new();
         let prices = Arc::new(prices(settings.prices.as_deref())?);
         let upstreams = upstreams(&settings.upstreams)?;
+        let reachable: Vec<_> = upstreams.iter().map(|one| upstream_row(one)).collect();
         let upstream =
             settings.upstreams.get(upstream::DEFAULT).map(|one| one.url.clone()).unwrap_or_default();
 
@@ -141,7 +142,9 @@ impl App {
         let asked = api::operations::State { telemetry: telemetry.clone(), health };
         let artifacts = Artifacts::open(&settings.artifacts, directory)?;
         let tracking = mlflow::State { store: store.clone(), artifacts, fresh: Arc::clone(&fresh), now };
-        let faces = api::router(api::State::new(store.clone(), fresh, now).stopping(tails_stop))
+        let reading =
+            api::State::new(store.clone(), fresh, now).stopping(tails_stop).with_upstreams(reachable);
+        let faces = api::router(reading)
             .merge(api::operations::router(asked))
             .merge(mlflow::router(tracking))
             .merge(ui::router());
@@ -231,6 +234,14 @@ fn upstreams(configured: &BTreeMap<String, upstream::Config>) -> anyhow::Result<
         all.push(Upstream::parse(name, &config.url, config.provider.as_deref(), key.as_deref())?);
     }
     Ok(Upstreams::new(all)?)
+}
+
+fn upstream_row(upstream: &Upstream) -> api::UpstreamRow {
+    api::UpstreamRow {
+        name: upstream.name.clone(),
+        provider: upstream.destination.provider.clone(),
+        server: upstream.place(),
+    }
 }
 
 fn prices(file: Option<&Path>) -> anyhow::Result<PriceTable> {

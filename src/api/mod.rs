@@ -15,6 +15,7 @@ mod stream;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 use std::{fmt, sync::Arc};
 
@@ -33,6 +34,7 @@ pub use calls::{CallList, CallWhole};
 pub use error::{ErrorBody, ErrorDetail};
 pub use runs::{ExperimentList, RunList};
 pub use stream::{StreamEvent, StreamFrame, StreamView};
+pub use upstreams::{UpstreamList, UpstreamRow};
 
 use crate::{
     model::{Error, UnixNanos},
@@ -51,6 +53,7 @@ pub struct State {
     pub now: fn() -> UnixNanos,
     /// Live tails end when this turns true, so that a shutdown does not wait for them.
     pub stop: watch::Receiver<bool>,
+    pub upstreams: Arc<[UpstreamRow]>,
 }
 
 impl fmt::Debug for State {
@@ -63,12 +66,17 @@ impl State {
     /// A state whose tails run until their clients leave.
     pub fn new(store: Store, fresh: Fresh, now: fn() -> UnixNanos) -> Self {
         // The sender is dropped: the receiver then keeps saying false for ever.
-        Self { store, fresh, now, stop: watch::channel(false).1 }
+        Self { store, fresh, now, stop: watch::channel(false).1, upstreams: Arc::default() }
     }
 
     /// Tails end when `stop` turns true.
     pub fn stopping(self, stop: watch::Receiver<bool>) -> Self {
         Self { stop, ..self }
+    }
+
+    /// Tells where calls can go.
+    pub fn with_upstreams(self, upstreams: impl IntoIterator<Item = UpstreamRow>) -> Self {
+        Self { upstreams: upstreams.into_iter().collect(), ..self }
     }
 
     /// For a store that nothing writes to through this process: there is nothing to wait for.
@@ -98,6 +106,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/api/v1/experiments/{id}", get(runs::experiment)),
         ("/api/v1/costs", get(costs::costs)),
         ("/api/v1/tail", get(tail::tail)),
+        ("/api/v1/upstreams", get(upstreams::upstreams)),
         ("/api/v1/openapi.json", get(openapi::document)),
     ]
 }

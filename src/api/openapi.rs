@@ -8,7 +8,7 @@ use super::{
     bodies, calls, costs,
     error::{ErrorBody, Failure},
     format::Format,
-    params, runs, stream, tail,
+    params, runs, stream, tail, upstreams,
 };
 
 use crate::model::Error;
@@ -38,6 +38,7 @@ use crate::model::Error;
         runs::experiment,
         costs::costs,
         tail::tail,
+        upstreams::upstreams,
         document,
     ),
     components(schemas(ErrorBody, Format)),

@@ -304,6 +304,25 @@ fn decoded(name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A command line with the values of credential-like flags masked, and whatever looks like a key.
+pub fn arguments(arguments: &[String]) -> Vec<String> {
+    let secret_flag = |argument: &str| {
+        argument.strip_prefix('-').is_some_and(|name| is_secret_name(name.trim_start_matches('-')))
+    };
+    let mut masked = Vec::with_capacity(arguments.len());
+    let mut value_follows = false;
+    for argument in arguments {
+        let is_flag = argument.starts_with('-');
+        let is_value = std::mem::replace(&mut value_follows, secret_flag(argument)) && !is_flag;
+        masked.push(match argument.split_once('=') {
+            _ if is_value => MASK.to_owned(),
+            Some((name, _)) if is_secret_name(name.trim_start_matches('-')) => format!("{name}={MASK}"),
+            _ => text(argument),
+        });
+    }
+    masked
+}
+
 /// Turns keys into fingerprints: equal keys give equal fingerprints within one store, and nothing can be
 /// learnt about the key without the store's salt.
 #[derive(Clone)]

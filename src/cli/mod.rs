@@ -8,10 +8,13 @@ mod config;
 mod cost;
 mod demo;
 mod experiments;
+mod export;
 mod filter;
+mod import;
 mod line;
 mod output;
 mod reach;
+mod run;
 mod runs;
 mod serve;
 mod show;
@@ -65,6 +68,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Show how a running server is, and where every call and record is.
     Status(status::Args),
+    /// Run a program as a run: its calls and its tracking go there.
+    Run(run::Args),
     /// Follow calls live, one line each.
     Tail(tail::Args),
     /// List calls, newest first.
@@ -75,6 +80,10 @@ enum Command {
     Runs(runs::Args),
     /// List experiments.
     Experiments(experiments::Args),
+    /// Bring experiments over from an MLflow server, its folder or its SQLite file.
+    Import(import::Args),
+    /// Send experiments to an MLflow server.
+    Export(export::Args),
     /// Report what calls cost.
     Cost(cost::Args),
 }
@@ -87,11 +96,14 @@ impl Command {
             Self::Demo(args) => demo::run(args, output).await,
             Self::Simulate(args) => simulate::run(args, output).await,
             Self::Status(args) => status::run(args, output).await,
+            Self::Run(args) => run::run(args, output).await,
             Self::Tail(args) => tail::run(args, output).await,
             Self::Calls(args) => calls::run(args, output).await,
             Self::Show(args) => show::run(args, output).await,
             Self::Runs(args) => runs::run(args, output).await,
             Self::Experiments(args) => experiments::run(args, output).await,
+            Self::Import(args) => import::run(args, output).await,
+            Self::Export(args) => export::run(args, output).await,
             Self::Cost(args) => cost::run(args, output).await,
         }
     }
@@ -107,6 +119,11 @@ pub struct Stop {
 impl Stop {
     pub fn error(code: u8, message: impl Into<String>) -> anyhow::Error {
         Self { code, message: message.into() }.into()
+    }
+
+    /// An end that somebody else has explained.
+    pub fn silent(code: u8) -> anyhow::Error {
+        Self { code, message: String::new() }.into()
     }
 }
 
@@ -148,8 +165,11 @@ fn ended(output: &Output, result: anyhow::Result<()>) -> ExitCode {
     if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
-    output.complain(&format!("{error:#}"));
-    ExitCode::from(error.downcast_ref::<Stop>().map_or(FAILED, |stop| stop.code))
+    let stop = error.downcast_ref::<Stop>();
+    if stop.is_none_or(|stop| !stop.message.is_empty()) {
+        output.complain(&format!("{error:#}"));
+    }
+    ExitCode::from(stop.map_or(FAILED, |stop| stop.code))
 }
 
 /// Whoever read our output has seen enough (`| head`).

@@ -69,6 +69,11 @@ impl Output {
         writeln!(io::stderr(), "{}", text::paint(Tone::Faint, &printable(text), look)).ok();
     }
 
+    /// Something for a program to read, on standard error, where standard output is another's.
+    pub(super) fn aside(&self, text: &str) {
+        writeln!(io::stderr(), "{text}").ok();
+    }
+
     pub(super) fn complain(&self, text: &str) {
         let look = self.error_look();
         writeln!(io::stderr(), "{} {}", text::paint(Tone::Bad, "error:", look), printable(text)).ok();

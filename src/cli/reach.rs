@@ -58,30 +58,26 @@ pub(super) struct Api {
     place: Place,
 }
 
+/// What is at an address.
+#[derive(Debug)]
+pub(super) enum Found {
+    Server(Api),
+    Nobody { named: String, local: bool, cause: String },
+}
+
 impl Reach {
+    pub(super) fn to(url: Option<&str>, data: Option<&Path>) -> Self {
+        Self { url: url.map(str::to_owned), data: data.map(Path::to_owned) }
+    }
+
     /// Finds out who answers: the server, else the store. Says on standard error when it is the store.
     pub(super) async fn open(&self, output: &Output) -> anyhow::Result<Api> {
         if let (None, Some(data)) = (&self.url, &self.data) {
             return Api::of_store(data);
         }
-        let named = self.url.as_deref().unwrap_or(DEFAULT_URL);
-        let base = base(named)?;
-        let local = is_loopback(&base);
-        let client = client(local)?;
-        let failure = match client.get(at(&base, "/api/v1/openapi.json", &[])).send().await {
-            Ok(response) if response.status().is_success() => {
-                return Ok(Api { place: Place::Server { client, base } });
-            }
-            Ok(response) => {
-                return Err(Stop::error(
-                    FAILED,
-                    format!(
-                        "expected a tapline at {named}, found something that answers {}",
-                        response.status()
-                    ),
-                ));
-            }
-            Err(error) => error,
+        let (named, local, cause) = match self.find().await? {
+            Found::Server(api) => return Ok(api),
+            Found::Nobody { named, local, cause } => (named, local, cause),
         };
         let data = self.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
         // The files here say nothing about a tapline on another machine.
@@ -101,14 +97,27 @@ impl Reach {
         } else {
             String::new()
         };
-        Err(Stop::error(
-            UNREACHABLE,
-            format!("expected a tapline at {named}, found none ({}){store}", cause(&failure)),
-        ))
+        Err(Stop::error(UNREACHABLE, format!("expected a tapline at {named}, found none ({cause}){store}")))
     }
-}
 
-impl Reach {
+    /// The running tapline at the address, if one runs there.
+    pub(super) async fn find(&self) -> anyhow::Result<Found> {
+        let named = self.url.as_deref().unwrap_or(DEFAULT_URL);
+        let base = base(named)?;
+        let local = is_loopback(&base);
+        let client = client(local)?;
+        match client.get(at(&base, "/api/v1/openapi.json", &[])).send().await {
+            Ok(response) if response.status().is_success() => {
+                Ok(Found::Server(Api { place: Place::Server { client, base } }))
+            }
+            Ok(response) => Err(Stop::error(
+                FAILED,
+                format!("expected a tapline at {named}, found something that answers {}", response.status()),
+            )),
+            Err(error) => Ok(Found::Nobody { named: named.to_owned(), local, cause: cause(&error) }),
+        }
+    }
+
     /// The server alone: for what only a running one can say.
     pub(super) async fn server(&self) -> anyhow::Result<Api> {
         let named = self.url.as_deref().unwrap_or(DEFAULT_URL);
@@ -134,6 +143,14 @@ impl Api {
 
     pub(super) fn of_router(router: axum::Router) -> Self {
         Self { place: Place::Store(router) }
+    }
+
+    /// The server's address without a slash at its end; a store has none.
+    pub(super) fn base(&self) -> Option<String> {
+        match &self.place {
+            Place::Server { base, .. } => Some(base.as_str().trim_end_matches('/').to_owned()),
+            Place::Store(_) => None,
+        }
     }
 
     /// Asks; an error answer becomes an error with the exit code that fits it.

@@ -39,10 +39,8 @@ impl clap::FromArgMatches for Args {
 impl Args {
     /// All layers, merged and checked.
     pub fn load(&self) -> anyhow::Result<Loaded> {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         // A wrong setting is wrong usage, wherever it was written.
-        config::load(&self.0, variables, &std::env::current_dir()?)
+        config::load(&self.0, config::environment(), &std::env::current_dir()?)
             .map_err(|error| Stop::error(USAGE, error.message))
     }
 }

@@ -16,8 +16,9 @@ use super::{
 };
 use crate::model::Error;
 
-/// Variables that are ours but no keys: where the file is, and what client commands talk to.
-const VARIABLES: [&str; 2] = ["TAPLINE_CONFIG", "TAPLINE_URL"];
+/// Variables that are ours but no keys: where the file is, what client commands talk to, and the run that
+/// `tapline run` started a program as.
+const VARIABLES: [&str; 3] = ["TAPLINE_CONFIG", "TAPLINE_URL", "TAPLINE_RUN_ID"];
 
 /// A value that some layer gives to a key.
 #[derive(Debug)]

@@ -62,6 +62,12 @@ pub fn args() -> Vec<clap::Arg> {
     layers::args()
 }
 
+/// This process's environment, as far as it is text.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Merges all layers and checks the whole. Relative paths of configuration files are taken from `cwd`.
 pub fn load(
     matches: &clap::ArgMatches,

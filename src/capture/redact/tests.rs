@@ -139,3 +139,13 @@ proptest! {
         prop_assert_eq!(text(&once), once);
     }
 }
+
+#[test]
+fn inv7_command_lines_keep_no_secret() {
+    let line = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let given = "python a.py --api-key abc --token=abc OPENAI_API_KEY=x -k sk-0123456789abcdef01 --password --quiet \
+                 --max-tokens 5";
+    let kept =
+        "python a.py --api-key *** --token=*** OPENAI_API_KEY=*** -k *** --password --quiet --max-tokens 5";
+    assert_eq!(arguments(&line(given)), line(kept));
+}

@@ -1,0 +1,57 @@
+//! `tapline export mlflow`: what the store here has, to an MLflow server.
+
+use std::path::PathBuf;
+
+use super::{
+    import::{Bars, Place, place, tell, unreachable},
+    output::Output,
+    reach::{Found, Reach},
+};
+use crate::transfer::{Export, tracking::Tracking};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: tapline export mlflow http://127.0.0.1:5000")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    to: To,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum To {
+    /// To an MLflow server, which gives runs and models new ids; the tag tapline.exportedAs has the old one. Done
+    /// again, it goes on where it stopped and sends nothing twice.
+    #[command(after_help = "Example: tapline export mlflow http://127.0.0.1:5000 --experiment prompt-dev")]
+    Mlflow(Mlflow),
+}
+
+#[derive(Debug, clap::Args)]
+struct Mlflow {
+    /// The address of the server.
+    target: String,
+    /// This experiment only; may be given several times.
+    #[arg(long = "experiment", short = 'e', value_name = "NAME")]
+    experiments: Vec<String>,
+    /// Where the store is that it comes from [default: as configured, ./tapline-data].
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    /// Tell the outcome as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let To::Mlflow(args) = args.to;
+    let Place { store, artifacts } = place(args.data.as_deref(), false)?;
+    let target = Tracking::at(&args.target)?;
+    // Another tapline answers here, and MLflow's server does not.
+    let is_tapline = matches!(Reach::to(Some(&args.target), None).find().await, Ok(Found::Server(_)));
+    let export = Export {
+        store: &store,
+        artifacts: &artifacts,
+        target: &target,
+        only: &args.experiments,
+        without_system_metrics: is_tapline,
+    };
+    let report = export.run(&Bars::new("exported", args.json)).await.map_err(unreachable)?;
+    tell(&report, "exported", false, args.json, output)
+}

@@ -1,0 +1,279 @@
+//! From a source into the store: experiments by name, runs and models under their own ids, artifacts as files.
+
+use std::collections::BTreeMap;
+
+use super::{
+    IMPORTED_TAG, Report, Source, Watch,
+    files::{File, Files},
+};
+use crate::{
+    artifacts::{ArtifactPath, Artifacts},
+    model::{
+        Error, ErrorCode,
+        metric::Metric,
+        run::{Experiment, RunCounts, RunStatus, RunWhole, Tag},
+    },
+    store::Store,
+};
+
+/// Points of one transaction: few enough for others to write between two.
+const POINTS: usize = 10_000;
+
+/// What an import writes to and reads from.
+#[derive(Debug)]
+pub struct Import<'i> {
+    pub source: &'i Source,
+    pub store: &'i Store,
+    pub artifacts: &'i Artifacts,
+    /// Experiments by name; all where there are none.
+    pub only: &'i [String],
+}
+
+impl Import<'_> {
+    /// Brings everything over that is not here yet.
+    pub async fn run(&self, watch: &dyn Watch) -> anyhow::Result<Report> {
+        let mut report = Report::default();
+        for experiment in self.experiments().await? {
+            watch.experiment(&experiment.name, self.source.count(&experiment));
+            let target = self.store.import_experiment(experiment.clone()).await?;
+            report.experiments += 1;
+            let mut next = None;
+            loop {
+                let page = self.source.runs(&experiment, next.as_deref()).await?;
+                for run in page.runs {
+                    watch.run(&run.run.name);
+                    self.one(&experiment, &target, run, &mut report).await?;
+                }
+                next = page.next;
+                if next.is_none() {
+                    break;
+                }
+            }
+            for model in self.source.models(&experiment).await? {
+                let parts = [experiment.id.as_str(), "models", &model.id, "artifacts"];
+                let files = self.source.files(&model.artifact_uri, &parts);
+                let id = model.id.clone();
+                self.store.import_model(target.clone(), model).await?;
+                self.copy(&files, &format!("{target}/models/{id}/artifacts"), &mut report).await?;
+                report.models += 1;
+            }
+        }
+        Ok(report)
+    }
+
+    async fn experiments(&self) -> anyhow::Result<Vec<Experiment>> {
+        let mut found = self.source.experiments().await?;
+        for name in self.only {
+            if !found.iter().any(|experiment| experiment.name == *name) {
+                return Err(Error::not_found(format!(
+                    "expected an experiment {name:?} in {}, found {}",
+                    self.source.name,
+                    found.iter().map(|one| format!("{:?}", one.name)).collect::<Vec<_>>().join(", ")
+                ))
+                .into());
+            }
+        }
+        found.retain(|experiment| self.only.is_empty() || self.only.contains(&experiment.name));
+        Ok(found)
+    }
+
+    /// One run: its head, the points of its metrics, its artifacts, and last the mark that it is whole.
+    async fn one(
+        &self,
+        experiment: &Experiment,
+        target: &str,
+        mut run: RunWhole,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let id = run.run.id.clone();
+        if self.is_whole(&run).await? {
+            report.skipped_runs += 1;
+            return Ok(());
+        }
+        let parts = [experiment.id.as_str(), &id, "artifacts"];
+        let files = self.source.files(&run.run.artifact_uri, &parts);
+        // Brought here from elsewhere before, it says so itself; where it comes from now counts.
+        run.run.tags.remove(IMPORTED_TAG);
+        self.store.import_run(target.to_owned(), run.clone()).await?;
+        let mut expected = RunCounts {
+            params: run.params.len() as u64,
+            metric_points: 0,
+            datasets: distinct_datasets(&run),
+        };
+        for metric in &run.metrics {
+            let points = self.source.history(&run, &metric.key).await?;
+            expected.metric_points += points.len() as u64;
+            for some in points.chunks(POINTS) {
+                self.store.import_points(id.clone(), some.to_vec()).await?;
+            }
+        }
+        self.copy(&files, &format!("{target}/{id}/artifacts"), report).await?;
+        let found = self.store.run_counts(id.clone()).await?.unwrap_or_default();
+        report.runs += 1;
+        report.params += found.params;
+        report.metric_points += found.metric_points;
+        let counts = [
+            ("params", expected.params, found.params),
+            ("metric points", expected.metric_points, found.metric_points),
+            ("datasets", expected.datasets, found.datasets),
+        ];
+        let mut same = true;
+        for (what, expected, found) in counts {
+            if found != expected {
+                same = false;
+                report.problems.push(format!("run {id}: expected {expected} {what}, found {found}"));
+            }
+        }
+        // A run that still goes on is read again the next time.
+        if same && run.run.status != RunStatus::Running {
+            let tag = Tag { key: IMPORTED_TAG.to_owned(), value: self.source.name.clone() };
+            self.store.import_run_tag(id, tag).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run was brought over to its end, and has not changed at its source since.
+    async fn is_whole(&self, run: &RunWhole) -> anyhow::Result<bool> {
+        let there = match self.store.run_whole(run.run.id.clone()).await {
+            Ok(there) => there.run,
+            Err(error) if error.code == ErrorCode::NotFound => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(there.tags.get(IMPORTED_TAG) == Some(&self.source.name)
+            && there.status == run.run.status
+            && there.ended_at == run.run.ended_at
+            && there.deleted_at.is_some() == run.run.deleted_at.is_some())
+    }
+
+    async fn copy(&self, files: &Files, root: &str, report: &mut Report) -> anyhow::Result<()> {
+        for file in files.list().await? {
+            let path = match ArtifactPath::parse(&format!("{root}/{}", file.path)) {
+                Ok(path) => path,
+                Err(error) => {
+                    report.problems.push(format!("{root}/{}: {error}", file.path));
+                    continue;
+                }
+            };
+            if self.size(&path).await? == Some(file.size) {
+                continue;
+            }
+            report.bytes += self.artifacts.put(&path, files.open(&file).await?).await?;
+            report.files += 1;
+        }
+        Ok(())
+    }
+
+    async fn size(&self, path: &ArtifactPath) -> Result<Option<u64>, Error> {
+        match self.artifacts.find(path).await {
+            Ok(artifact) => Ok(Some(artifact.size)),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads both sides whole and tells every difference.
+    pub async fn verify(&self, watch: &dyn Watch) -> anyhow::Result<Report> {
+        let mut report = Report::default();
+        for experiment in self.experiments().await? {
+            watch.experiment(&experiment.name, self.source.count(&experiment));
+            report.experiments += 1;
+            let target = self.store.import_experiment(experiment.clone()).await?;
+            let mut next = None;
+            loop {
+                let page = self.source.runs(&experiment, next.as_deref()).await?;
+                for run in page.runs {
+                    watch.run(&run.run.name);
+                    self.compare(&experiment, &target, &run, &mut report).await?;
+                }
+                next = page.next;
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    async fn compare(
+        &self,
+        experiment: &Experiment,
+        target: &str,
+        run: &RunWhole,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let id = &run.run.id;
+        let here = match self.store.run_whole(id.clone()).await {
+            Ok(here) => here,
+            Err(error) if error.code == ErrorCode::NotFound => {
+                report.problems.push(format!("run {id}: expected it here, found none"));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        report.runs += 1;
+        report.params += run.params.len() as u64;
+        let mut differs = |what: &str, same: bool| {
+            if !same {
+                report.problems.push(format!("run {id}: its {what} differ"));
+            }
+        };
+        differs("state", here.run.status == run.run.status && here.run.ended_at == run.run.ended_at);
+        let params = |run: &RunWhole| -> BTreeMap<String, String> {
+            run.params.iter().map(|param| (param.key.clone(), param.value.clone())).collect()
+        };
+        differs("params", params(&here) == params(run));
+        let own = |key: &str| key == IMPORTED_TAG;
+        differs(
+            "tags",
+            run.run.tags.iter().all(|(key, value)| own(key) || here.run.tags.get(key) == Some(value)),
+        );
+        differs("datasets", distinct_datasets(&here) == distinct_datasets(run));
+        for metric in &run.metrics {
+            let theirs = self.source.history(run, &metric.key).await?;
+            let (mut ours, _) =
+                self.store.metric_history(id.clone(), metric.key.clone(), Default::default()).await?;
+            super::decode::unique(&mut ours);
+            report.metric_points += theirs.len() as u64;
+            if !same_points(&theirs, &ours) {
+                report.problems.push(format!("run {id}: the points of its metric {:?} differ", metric.key));
+            }
+        }
+        let parts = [experiment.id.as_str(), id, "artifacts"];
+        for file in self.source.files(&run.run.artifact_uri, &parts).list().await? {
+            self.compare_file(&format!("{target}/{id}/artifacts"), &file, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare_file(&self, root: &str, file: &File, report: &mut Report) -> anyhow::Result<()> {
+        let path = format!("{root}/{}", file.path);
+        let size = match ArtifactPath::parse(&path) {
+            Ok(path) => self.size(&path).await?,
+            Err(_) => None,
+        };
+        report.files += 1;
+        report.bytes += file.size;
+        match size {
+            Some(size) if size == file.size => {}
+            Some(size) => {
+                report.problems.push(format!("{path}: expected {} bytes, found {size}", file.size));
+            }
+            None => report.problems.push(format!("{path}: expected a file, found none")),
+        }
+        Ok(())
+    }
+}
+
+fn distinct_datasets(run: &RunWhole) -> u64 {
+    let names: std::collections::BTreeSet<_> =
+        run.datasets.iter().map(|input| (&input.dataset.name, &input.dataset.digest)).collect();
+    names.len() as u64
+}
+
+fn same_points(one: &[Metric], other: &[Metric]) -> bool {
+    let same = |(one, other): (&Metric, &Metric)| {
+        let value = one.value == other.value || (one.value.is_nan() && other.value.is_nan());
+        value && (one.timestamp, one.step) == (other.timestamp, other.step)
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}

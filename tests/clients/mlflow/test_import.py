@@ -1,0 +1,124 @@
+"""What MLflow wrote is the same in tapline: from its folder, from its database, and back to an MLflow server."""
+
+import json
+import math
+import subprocess
+
+import pytest
+from servers import BINARY, serving
+
+HERE_PROGRAM = "fill.py"
+
+
+def tapline(*arguments: str, code: int = 0) -> str:
+    done = subprocess.run([str(BINARY), *arguments], capture_output=True, text=True, timeout=240)
+    assert done.returncode == code, (arguments, done.stdout, done.stderr)
+    return done.stdout
+
+
+def whole(client, run_id: str) -> dict:
+    """Everything that a client can see of a run, without where it is."""
+    run = client.get_run(run_id)
+    history = {
+        key: sorted(
+            (point.timestamp, point.step, "nan" if math.isnan(point.value) else max(min(point.value, 1e308), -1e308))
+            for point in client.get_metric_history(run_id, key)
+        )
+        for key in run.data.metrics
+    }
+    own = ("tapline.importedFrom", "tapline.exportedAs", "tapline.exportedWhole")
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "times": (run.info.start_time, run.info.end_time),
+        "user": run.info.user_id,
+        "stage": run.info.lifecycle_stage,
+        "params": run.data.params,
+        "tags": {key: value for key, value in run.data.tags.items() if key not in own},
+        "history": history,
+        "datasets": [(one.dataset.to_dictionary(), [tag.to_dictionary() for tag in one.tags]) for one in inputs],
+        "artifacts": artifacts(client, run_id),
+    }
+
+
+def artifacts(client, run_id: str, path: str | None = None) -> dict:
+    found = {}
+    for entry in client.list_artifacts(run_id, path):
+        found.update(artifacts(client, run_id, entry.path) if entry.is_dir else {entry.path: entry.file_size})
+    return found
+
+
+@pytest.fixture(params=["folder", "database"])
+def source(request, programs, tmp_path):
+    """A genuine store: what tapline reads it as, and as what MLflow's client does."""
+    if request.param == "folder":
+        uri, name = f"file://{tmp_path}/mlruns", str(tmp_path / "mlruns")
+    else:
+        uri, name = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "mlflow.db")
+    programs.folder = tmp_path
+    parent = programs.python(HERE_PROGRAM, uri, MLFLOW_TRACKING_URI=uri, MLFLOW_ALLOW_FILE_STORE="true")
+    return uri, name, parent
+
+
+def test_what_mlflow_wrote_is_here(source, programs, tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.chdir(tmp_path)
+    uri, name, parent = source
+    data = str(tmp_path / "data")
+    first = json.loads(tapline("import", "mlflow", name, "--data", data, "--verify", "--json"))
+    assert (first["runs"], first["skipped_runs"], first["models"], first["problems"]) == (5, 0, 1, [])
+    again = json.loads(tapline("import", "mlflow", name, "--data", data, "--json"))
+    assert (again["files"], again["bytes"]) == (0, 0)
+    # The run of the deleted experiment and the deleted run never ended: they are looked at again.
+    assert (again["runs"], again["skipped_runs"]) == (2, 3)
+
+    theirs = mlflow.MlflowClient(uri)
+    with serving(data) as (server, _):
+        ours = mlflow.MlflowClient(server.url)
+        before = theirs.get_experiment_by_name("moved")
+        after = ours.get_experiment_by_name("moved")
+        assert (after.tags, after.creation_time) == (before.tags, before.creation_time)
+        assert ours.get_experiment_by_name("gone").lifecycle_stage == "deleted"
+        everything = mlflow.entities.ViewType.ALL
+        runs = theirs.search_runs([before.experiment_id], run_view_type=everything)
+        assert len(runs) == 4
+        for run in runs:
+            assert whole(ours, run.info.run_id) == whole(theirs, run.info.run_id)
+        model = theirs.search_logged_models([before.experiment_id])[0]
+        there = ours.get_logged_model(model.model_id)
+        assert (there.name, there.params, there.tags) == (model.name, model.params, model.tags)
+        assert [(m.key, m.value, m.run_id) for m in there.metrics] == [("macc", 0.7, parent)]
+        outputs = ours.get_run(parent).outputs.model_outputs
+        assert [(output.model_id, output.step) for output in outputs] == [(model.model_id, 3)]
+
+
+def test_what_is_here_goes_to_an_mlflow_server(programs, tmp_path):
+    """To a server of its own kind, and from there back by HTTP."""
+    import mlflow
+
+    programs.folder = tmp_path
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    programs.python(HERE_PROGRAM, uri, MLFLOW_TRACKING_URI=uri)
+    data = str(tmp_path / "data")
+    tapline("import", "mlflow", str(tmp_path / "mlflow.db"), "--data", data)
+    with serving(str(tmp_path / "target")) as (server, _):
+        url = server.url
+        sent = json.loads(tapline("export", "mlflow", url, "--data", data, "-e", "moved", "--json"))
+        assert (sent["runs"], sent["models"], sent["problems"]) == (3, 1, [])
+        again = json.loads(tapline("export", "mlflow", url, "--data", data, "-e", "moved", "--json"))
+        assert (again["runs"], again["skipped_runs"], again["models"]) == (0, 3, 0)
+        there, here = mlflow.MlflowClient(url), mlflow.MlflowClient(uri)
+        experiment = there.get_experiment_by_name("moved").experiment_id
+        runs = there.search_runs([experiment])
+        assert sorted(run.info.run_name for run in runs) == ["child", "failed", "parent: one"]
+        by_name = {run.info.run_name: run for run in runs}
+        parent = by_name["parent: one"]
+        assert by_name["child"].data.tags["mlflow.parentRunId"] == parent.info.run_id
+        source = parent.data.tags["tapline.exportedAs"]
+        assert whole(there, parent.info.run_id) == whole(here, source)
+        back = str(tmp_path / "back")
+        came = json.loads(tapline("import", "mlflow", url, "--data", back, "--verify", "--json"))
+        assert (came["runs"], came["problems"]) == (3, [])
