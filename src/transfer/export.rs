@@ -1,7 +1,7 @@
 //! From the store to an MLflow server. It gives runs and models ids of its own: a tag on each says which one it
 //! is here, by which a second export finds it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -224,9 +224,8 @@ impl Export<'_> {
         loop {
             let page = self.store.search_logged_models(search.clone()).await?;
             for model in page.items {
-                if !known.contains_key(&model.id) {
-                    let there = self.model(&model, target, runs, report).await?;
-                    known.insert(model.id, there);
+                if let Entry::Vacant(unknown) = known.entry(model.id.clone()) {
+                    unknown.insert(self.model(&model, target, runs, report).await?);
                 }
             }
             if !page.more {
