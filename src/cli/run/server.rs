@@ -77,7 +77,7 @@ impl Server {
         let Loaded { settings, .. } =
             config::load(&matches, config::environment(), &std::env::current_dir()?)
                 .map_err(|error| Stop::error(crate::cli::USAGE, error.message))?;
-        events::init_logging("warn", events::LogFormat::Auto)?;
+        drop(events::init_logging("warn", events::LogFormat::Auto)?);
         let data = settings.data.clone();
         let mut settings = Settings::try_from(settings)?;
         // Nobody else uses this server, so there is no configuration to be true to in this.
