@@ -231,7 +231,8 @@ fn upstreams(configured: &BTreeMap<String, upstream::Config>) -> anyhow::Result<
             })?),
             None => None,
         };
-        all.push(Upstream::parse(name, &config.url, config.provider.as_deref(), key.as_deref())?);
+        let parsed = Upstream::parse(name, &config.url, config.provider.as_deref(), key.as_deref())?;
+        all.push(parsed.behaving(config));
     }
     Ok(Upstreams::new(all)?)
 }

@@ -67,8 +67,24 @@ impl TryFrom<config::Settings> for Settings {
             .into_iter()
             .map(|(name, one)| {
                 let on_client_gone = gone(one.on_client_gone.unwrap_or(proxy.on_client_gone));
+                let usage = match one.usage {
+                    Some(config::UsageWish::Ask) => upstream::UsageWish::Ask,
+                    Some(config::UsageWish::Pass) | None => upstream::UsageWish::Pass,
+                };
                 let (url, provider, key_env) = (one.url, one.provider, one.key_env);
-                (name, upstream::Config { url, provider, key_env, on_client_gone })
+                let (response_timeout, idle_timeout) = (one.response_timeout, one.idle_timeout);
+                (
+                    name,
+                    upstream::Config {
+                        url,
+                        provider,
+                        key_env,
+                        on_client_gone,
+                        usage,
+                        response_timeout,
+                        idle_timeout,
+                    },
+                )
             })
             .collect();
         let on_client_gone = gone(proxy.on_client_gone);

@@ -12,7 +12,7 @@ use crate::{
         call::{Call, CallStatus, Dialect, Settled},
         content::{Arrival, Body},
         exchange::{Exchange, MessagePart, Request, Response, Timing},
-        record::{Closed, Header, Outcome, Source},
+        record::{self, Closed, Header, Outcome, Source},
         usage::{Usage, UsageSource},
     },
     pricing::{Billing, PriceTable},
@@ -116,7 +116,16 @@ impl Settler {
             .collect();
         let choices = exchange.response.choices.iter_mut();
         let finish_reasons = choices.filter_map(|choice| choice.finish_reason.take()).collect();
-        let response_headers = answered.as_mut().map(|answered| take(&mut answered.headers));
+        let mut response_headers = answered.as_mut().map(|answered| take(&mut answered.headers));
+        if let Some(headers) = &mut response_headers {
+            headers.retain(|(name, value)| {
+                let ours = name == record::ASKED;
+                if ours {
+                    notes.push(asked(value));
+                }
+                !ours
+            });
+        }
         let call = Call {
             id: opened.call,
             trace_id: opened.trace,
@@ -300,6 +309,19 @@ fn judge(closed: &Closed, http_status: Option<u16>, exchange: &Exchange) -> Verd
             "tapline stopped without warning while the call was in flight; this is what had come".to_owned(),
         ),
     }
+}
+
+/// What was done on the client's behalf, as a note.
+fn asked(how: &str) -> String {
+    let how = match how {
+        record::ASKED_REFUSED => {
+            "the upstream refused the question, and the request was sent again as it was"
+        }
+        _ => {
+            "stream_options.include_usage was added to the request, and the answer taken out of the response"
+        }
+    };
+    format!("usage: {how} (usage = \"ask\")")
 }
 
 fn span_name(exchange: &Exchange, method: &str, target: &str) -> String {

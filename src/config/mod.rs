@@ -23,7 +23,7 @@ pub use self::{
     settings::{
         ArtifactsSection, CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode,
         JournalSection, LogFormat, LogLevel, LogSection, OnClientGone, PricesSection, Protocol, ProxySection,
-        Settings, StoreSection, UpstreamSection, WhenFull,
+        Settings, StoreSection, UpstreamSection, UsageWish, WhenFull,
     },
 };
 use crate::model::Error;

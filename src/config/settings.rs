@@ -50,6 +50,13 @@ pub struct UpstreamSection {
     /// `None`: as the proxy's own key says.
     #[serde(default)]
     pub on_client_gone: Option<OnClientGone>,
+    #[serde(default)]
+    pub usage: Option<UsageWish>,
+    /// In place of those under `[proxy]`.
+    #[serde(default, deserialize_with = "own_duration")]
+    pub response_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "own_duration")]
+    pub idle_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -197,6 +204,10 @@ choices! {
     OnClientGone { Cancel = "cancel", Drain = "drain" }
 }
 choices! {
+    /// Whether streams are asked for their usage where the client does not ask.
+    UsageWish { Pass = "pass", Ask = "ask" }
+}
+choices! {
     /// When the journal is forced to disk.
     Fsync { Never = "never", Interval = "interval", Always = "always" }
 }
@@ -325,6 +336,10 @@ fn provider<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
             (name.bytes().all(letters) && !name.is_empty()).then(|| Some(name.to_owned()))
         },
     )
+}
+
+fn own_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 fn variable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

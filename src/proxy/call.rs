@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     State,
+    ask::Question,
     route::{Lost, Route},
 };
 use crate::{
@@ -76,8 +77,13 @@ impl Call {
         &self.recording
     }
 
-    pub(super) fn answered<B>(&self, response: &Response<B>) {
-        self.recording.answered(self.recording.now(), response.status().as_u16(), response.headers());
+    /// `question`: what was asked of the upstream on the client's behalf; the record says so.
+    pub(super) fn answered<B>(&self, response: &Response<B>, question: Option<&Question>) {
+        let (at, status) = (self.recording.now(), response.status().as_u16());
+        match question {
+            None => self.recording.answered(at, status, response.headers()),
+            Some(question) => self.recording.answered(at, status, &question.recorded(response.headers())),
+        }
     }
 
     /// A piece of the response. What comes after the end (behind a stream's `[DONE]`) is not recorded.

@@ -16,14 +16,15 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 use super::{
-    Body as AnyBody, BoxError, Ways, blame::Blame, call::Call, headers, outlast::Outlasting, route::Route,
-    upload::Progress,
+    Body as AnyBody, BoxError, Ways, ask::Question, blame::Blame, call::Call, headers, outlast::Outlasting,
+    route::Route, upload::Progress,
 };
 use crate::{
     capture::recorder::Recording,
     journal::Ack,
     model::{duration, record::Outcome},
     upstream::{Fault, OnClientGone},
+    wire::ask::Filter,
 };
 
 /// The upstream's response as the client gets it.
@@ -34,9 +35,11 @@ pub(super) async fn relay(
     response: Response<Incoming>,
     version: Version,
     progress: Arc<Progress>,
+    question: Option<Question>,
 ) -> Response<AnyBody> {
     let (mut head, body) = response.into_parts();
     head.headers = headers::response(&head.headers, version, false);
+    let filter = question.and_then(|question| question.filter(&mut head.headers));
     // The version is this hop's own. Passed on, an upstream's HTTP/1.0 would make hyper end the body with
     // the connection, and a body that broke off would look whole.
     head.version = Version::HTTP_11;
@@ -51,7 +54,9 @@ pub(super) async fn relay(
         }
     } else {
         let state = call.state().clone();
-        let download = Download::new(call, &head.headers, body, progress, ways.config.idle_timeout);
+        let idle_timeout = route.upstream.idle_timeout.unwrap_or(ways.config.idle_timeout);
+        let download =
+            Download { filter, ..Download::new(call, &head.headers, body, progress, idle_timeout) };
         match route.upstream.on_client_gone {
             OnClientGone::Cancel => download.boxed_unsync(),
             OnClientGone::Drain => Outlasting::new(download, ways, &state).boxed_unsync(),
@@ -94,7 +99,10 @@ enum Phase {
     },
     /// The upstream broke off. The client's connection is told at the next poll, after what is buffered
     /// had its chance to leave.
-    Breaking(BoxError),
+    Breaking {
+        error: BoxError,
+        told: bool,
+    },
     Ended,
 }
 
@@ -110,6 +118,8 @@ pub(super) struct Download {
     idle_timeout: Duration,
     waiting_since: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Takes the usage out that was asked for on the client's behalf.
+    filter: Option<Filter>,
 }
 
 impl Download {
@@ -127,6 +137,7 @@ impl Download {
             phase: Phase::Streaming,
             waiting_since: None,
             alarm: None,
+            filter: None,
             call,
             inner,
             progress,
@@ -138,7 +149,7 @@ impl Download {
     }
 
     /// Takes a frame's copy; returns the frame if it may leave at once.
-    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+    fn pass(&mut self, mut frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         let (ends, holds) = match frame.data_ref() {
             Some(data) => {
                 self.call.received(data);
@@ -152,7 +163,21 @@ impl Download {
             // Trailers are the last of a stream.
             None => (true, true),
         };
-        if holds { self.hold(Some(frame), ends) } else { Some(frame) }
+        if let (Some(filter), Some(data)) = (&mut self.filter, frame.data_ref()) {
+            let mut left = filter.push(data);
+            if ends {
+                left = [left, filter.finish()].concat().into();
+            }
+            frame = Frame::data(left);
+        }
+        let empty = self.filter.is_some() && frame.data_ref().is_some_and(Bytes::is_empty);
+        if holds { self.hold(Some(frame).filter(|_| !empty), ends) } else { Some(frame).filter(|_| !empty) }
+    }
+
+    /// What the filter holds when nothing more comes.
+    fn rest(&mut self) -> Option<Frame<Bytes>> {
+        let rest = self.filter.as_mut()?.finish();
+        (!rest.is_empty()).then(|| Frame::data(rest))
     }
 
     /// Ends the call and holds the frame until the journal has that.
@@ -174,7 +199,7 @@ impl Download {
 
     fn break_off(&mut self, blame: &Blame, error: BoxError) {
         drop(self.call.end(blame.outcome(), Some(blame.failure())));
-        self.phase = Phase::Breaking(error);
+        self.phase = Phase::Breaking { error, told: false };
     }
 
     /// Ready when the upstream has been silent for too long.
@@ -216,13 +241,17 @@ impl Body for Download {
                     }
                     Poll::Ready(None) => {
                         // A stream without a stated length ends here, and its end is its last byte.
-                        this.hold(None, true);
+                        let rest = this.rest();
+                        if let Some(rest) = this.hold(rest, true) {
+                            return Poll::Ready(Some(Ok(rest)));
+                        }
                     }
                     Poll::Ready(Some(Err(error))) => {
                         let blame = this.progress.blame().unwrap_or_else(|| Blame::of_download(&error));
                         this.break_off(&blame, error.into());
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                        if let Some(rest) = this.rest() {
+                            return Poll::Ready(Some(Ok(rest)));
+                        }
                     }
                     Poll::Pending => {
                         ready!(this.poll_silence(cx));
@@ -241,9 +270,14 @@ impl Body for Download {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
-                Phase::Breaking(_) => {
+                Phase::Breaking { told, .. } if !*told => {
+                    *told = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Phase::Breaking { .. } => {
                     return match std::mem::replace(&mut this.phase, Phase::Ended) {
-                        Phase::Breaking(error) => Poll::Ready(Some(Err(error))),
+                        Phase::Breaking { error, .. } => Poll::Ready(Some(Err(error))),
                         _ => Poll::Ready(None),
                     };
                 }
@@ -257,11 +291,12 @@ impl Body for Download {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let stated = self.remaining.filter(|_| self.filter.is_none());
+        stated.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let plain = !headers.contains_key(header::CONTENT_ENCODING);
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let event_stream = b"text/event-stream";

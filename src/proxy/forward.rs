@@ -36,7 +36,7 @@ pub(super) async fn send(
     route: &Route,
     progress: &Progress,
 ) -> Result<Response<Incoming>, Blame> {
-    let limit = ways.config.response_timeout;
+    let limit = route.upstream.response_timeout.unwrap_or(ways.config.response_timeout);
     let mut answer = pin!(ways.client.request(request));
     loop {
         let left = limit.saturating_sub(progress.quiet_for());

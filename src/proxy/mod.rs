@@ -19,6 +19,7 @@
 //!
 //! Interim responses (1xx) of an upstream are not passed on: hyper's server has no way to send them.
 
+mod ask;
 mod blame;
 mod call;
 mod counters;
@@ -44,7 +45,14 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use self::{blame::Blame, call::Call, respond::Refusal, route::Route, upload::Upload};
+use self::{
+    ask::Question,
+    blame::Blame,
+    call::Call,
+    respond::Refusal,
+    route::Route,
+    upload::{Progress, Upload},
+};
 pub use self::{
     counters::{Count, Counters},
     guard::Guard,
@@ -218,22 +226,50 @@ async fn exchange(
     client: Option<OnUpgrade>,
 ) -> Response<Body> {
     let version = head.version;
-    let (upload, progress) = Upload::new(body, call.recording(), &head.headers);
-    let sending = match forward::request(head, upload, &route, client.is_some()) {
-        Ok(request) => forward::send(&ways, request, &route, &progress).await,
-        Err(blame) => Err(blame),
-    };
-    let response = match sending {
-        Ok(response) => response,
-        Err(blame) => {
-            progress.rest().await;
-            return respond::failed(call, blame).await;
+    let mut question = None;
+    let sent = if ask::wanted(&head, &route) {
+        let mut read = match Question::read(body, call.recording(), &route).await {
+            Ok(read) => read,
+            Err(blame) => return respond::failed(call, blame).await,
+        };
+        let mut sent = send(&ways, &route, read.upload(&head, call.recording()), false).await;
+        if matches!(&sent, Ok((response, _)) if read.is_refused(response)) {
+            sent = send(&ways, &route, read.upload(&head, call.recording()), false).await;
         }
+        question = Some(read);
+        sent
+    } else {
+        let (upload, progress) = Upload::new(body, call.recording(), &head.headers);
+        send(&ways, &route, (head, upload, progress), client.is_some()).await
     };
-    call.answered(&response);
+    let (response, progress) = match sent {
+        Ok(sent) => sent,
+        Err(blame) => return respond::failed(call, blame).await,
+    };
+    call.answered(&response, question.as_ref());
     match (response.status(), client) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => tunnel::join(call, client, response),
         (StatusCode::SWITCHING_PROTOCOLS, None) => respond::failed(call, Blame::unasked_switch()).await,
-        _ => download::relay(call, ways, &route, response, version, progress).await,
+        _ => download::relay(call, ways, &route, response, version, progress, question).await,
+    }
+}
+
+/// One request up; on failure once what is left of it was read.
+async fn send(
+    ways: &Ways,
+    route: &Route,
+    (head, upload, progress): (request::Parts, Upload, Arc<Progress>),
+    tunnel: bool,
+) -> Result<(Response<Incoming>, Arc<Progress>), Blame> {
+    let sending = match forward::request(head, upload, route, tunnel) {
+        Ok(request) => forward::send(ways, request, route, &progress).await,
+        Err(blame) => Err(blame),
+    };
+    match sending {
+        Ok(response) => Ok((response, progress)),
+        Err(blame) => {
+            progress.rest().await;
+            Err(blame)
+        }
     }
 }

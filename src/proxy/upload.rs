@@ -65,6 +65,8 @@ impl Progress {
 pub(super) struct Upload {
     /// Until its end or its failure.
     inner: Option<Incoming>,
+    /// A body that is known and recorded already.
+    known: Option<Bytes>,
     recording: Recording,
     progress: Arc<Progress>,
     lingers: bool,
@@ -80,9 +82,28 @@ impl Upload {
         });
         let upload = Self {
             inner: Some(body),
+            known: None,
             recording: recording.clone(),
             progress: Arc::clone(&progress),
             lingers: may_linger(headers),
+        };
+        (upload, progress)
+    }
+
+    /// A body that was read and recorded before.
+    pub(super) fn known(body: Bytes, recording: &Recording) -> (Self, Arc<Progress>) {
+        let progress = Arc::new(Progress {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            blame: OnceLock::new(),
+            ended: Notify::new(),
+        });
+        let upload = Self {
+            inner: None,
+            known: Some(body).filter(|body| !body.is_empty()),
+            recording: recording.clone(),
+            progress: Arc::clone(&progress),
+            lingers: false,
         };
         (upload, progress)
     }
@@ -97,7 +118,7 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(inner) = self.inner.as_mut() else {
-            return Poll::Ready(None);
+            return Poll::Ready(self.known.take().map(|body| Ok(Frame::data(body))));
         };
         let polled = std::task::ready!(Pin::new(inner).poll_frame(cx));
         self.progress.touch();
@@ -120,11 +141,12 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.known.is_none() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let known = self.known.as_ref().map_or(0, |body| body.len() as u64);
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(known), Body::size_hint)
     }
 }
 

@@ -5,7 +5,7 @@ pub mod client;
 pub mod fault;
 pub mod provider;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::{
     HeaderName, HeaderValue, Uri, header,
@@ -14,7 +14,10 @@ use http::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{client::Client, fault::Fault};
-use crate::model::{Error, id::check_name, record::Destination};
+use crate::{
+    model::{Error, id::check_name, record::Destination},
+    wire::flavour,
+};
 
 /// The upstream that `/v1/…` goes to.
 pub const DEFAULT: &str = "default";
@@ -33,6 +36,13 @@ pub struct Config {
     pub key_env: Option<String>,
     #[serde(default)]
     pub on_client_gone: OnClientGone,
+    #[serde(default)]
+    pub usage: UsageWish,
+    /// In place of the proxy's own; zero: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_timeout: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -42,8 +52,22 @@ impl Default for Config {
             provider: None,
             key_env: None,
             on_client_gone: OnClientGone::default(),
+            usage: UsageWish::default(),
+            response_timeout: None,
+            idle_timeout: None,
         }
     }
+}
+
+/// Whether streams are asked for their usage where the client does not ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UsageWish {
+    /// No byte is changed; what is not reported is counted and marked as estimated.
+    #[default]
+    Pass,
+    /// `stream_options.include_usage` is added, and the answer taken out of what the client gets.
+    Ask,
 }
 
 /// What becomes of a call whose client leaves before its end.
@@ -83,6 +107,9 @@ pub struct Upstream {
     pub destination: Destination,
     pub key: Option<Key>,
     pub on_client_gone: OnClientGone,
+    pub usage: UsageWish,
+    pub response_timeout: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Upstream {
@@ -118,7 +145,11 @@ impl Upstream {
             return Err(wrong("found no host"));
         }
         let server_port = authority.port_u16().unwrap_or(if scheme == Scheme::HTTPS { 443 } else { 80 });
-        let detected = provider::of_host(&address);
+        // A local server tells nothing by its address; its name here may.
+        let detected = match provider::of_host(&address) {
+            provider::CUSTOM => flavour::named(name).unwrap_or(provider::CUSTOM),
+            known => known,
+        };
         let mut prefix = path.map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
         if prefix.is_empty() && provider::is_versioned(&address) {
             "/v1".clone_into(&mut prefix);
@@ -146,7 +177,16 @@ impl Upstream {
             },
             key: key.transpose()?,
             on_client_gone: OnClientGone::default(),
+            usage: UsageWish::default(),
+            response_timeout: None,
+            idle_timeout: None,
         })
+    }
+
+    /// With the ways that its configuration gives it.
+    pub fn behaving(self, config: &Config) -> Self {
+        let Config { on_client_gone, usage, response_timeout, idle_timeout, .. } = *config;
+        Self { on_client_gone, usage, response_timeout, idle_timeout, ..self }
     }
 
     /// The absolute address of `target`, a path and query relative to the base, byte for byte.

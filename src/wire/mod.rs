@@ -30,6 +30,7 @@ mod tests;
 #[cfg(doc)]
 use crate::model::exchange::Exchange;
 
+pub use detect::{Detected, detect};
 pub use events::events;
 pub use reader::CallReader;
 pub use split::split;

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     /// The configured key of the default upstream.
     pub(crate) key: Option<String>,
     pub(crate) refuses: bool,
+    /// Whether the default upstream is asked for usage.
+    pub(crate) usage: upstream::UsageWish,
 }
 
 #[derive(Debug)]
@@ -59,9 +61,9 @@ impl Proxy {
         let directory = tempfile::tempdir().unwrap();
         let (journal, reader) = Journal::open(&settings.journal, directory.path(), now()).unwrap();
         let recorder = Recorder::new(journal.clone(), settings.recorder, Fingerprints::new([7; 32]));
-        let mut upstreams = vec![
-            upstream::Upstream::parse("default", &upstream.url(), None, settings.key.as_deref()).unwrap(),
-        ];
+        let default =
+            upstream::Upstream::parse("default", &upstream.url(), None, settings.key.as_deref()).unwrap();
+        let mut upstreams = vec![upstream::Upstream { usage: settings.usage, ..default }];
         for (name, url) in &settings.upstreams {
             upstreams.push(upstream::Upstream::parse(name, url, None, None).unwrap());
         }

@@ -1,5 +1,6 @@
 //! The data path, byte by byte.
 
+mod asking;
 mod bodies;
 mod endings;
 mod faces;
