@@ -100,6 +100,7 @@ impl App {
             Arc::new(move |call| events::CallSettled { call }.emit(&telemetry))
         };
         let settler = Settler::new(prices, Limits::default());
+        settler.place_by(settings.active_run);
         let pricing = settler.clone();
         let durable = settings.journal.fsync != journal::Fsync::Never;
         let projector =

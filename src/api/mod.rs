@@ -10,6 +10,7 @@ mod names;
 mod openapi;
 pub mod operations;
 mod params;
+mod run_whole;
 mod runs;
 mod stream;
 mod tail;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 
 pub use calls::{CallList, CallWhole};
 pub use error::{ErrorBody, ErrorDetail};
+pub use run_whole::{DatasetUse, MetricPoint, RunWhole};
 pub use runs::{ExperimentList, RunList};
 pub use stream::{StreamEvent, StreamFrame, StreamView};
 pub use upstreams::{UpstreamList, UpstreamRow};
@@ -101,7 +103,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/api/v1/calls/{id}/response", get(bodies::response)),
         ("/api/v1/calls/{id}/stream", get(stream::stream)),
         ("/api/v1/runs", get(runs::runs)),
-        ("/api/v1/runs/{id}", get(runs::run)),
+        ("/api/v1/runs/{id}", get(run_whole::run)),
         ("/api/v1/experiments", get(runs::experiments)),
         ("/api/v1/experiments/{id}", get(runs::experiment)),
         ("/api/v1/costs", get(costs::costs)),

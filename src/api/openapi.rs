@@ -8,7 +8,7 @@ use super::{
     bodies, calls, costs,
     error::{ErrorBody, Failure},
     format::Format,
-    params, runs, stream, tail, upstreams,
+    params, run_whole, runs, stream, tail, upstreams,
 };
 
 use crate::model::Error;
@@ -33,7 +33,7 @@ use crate::model::Error;
         bodies::response,
         stream::stream,
         runs::runs,
-        runs::run,
+        run_whole::run,
         runs::experiments,
         runs::experiment,
         costs::costs,

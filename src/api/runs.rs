@@ -81,28 +81,6 @@ pub(super) async fn runs(
     format::list(format, &whole, &whole.runs, rows::exact_runs, None)
 }
 
-/// One run.
-#[utoipa::path(
-    get,
-    path = "/api/v1/runs/{id}",
-    tag = "runs",
-    params(("id" = String, Path, description = "Run id, or name when exactly one run has it.")),
-    responses(
-        (status = 200, description = "The run.", body = RunRow),
-        (status = 400, description = "A parameter is unknown.", body = ErrorBody),
-        (status = 404, description = "No such run.", body = ErrorBody),
-        (status = 409, description = "Several runs have this name.", body = ErrorBody),
-    ),
-)]
-pub(super) async fn run(
-    Extract(state): Extract<State>,
-    Path(id): Path<String>,
-    uri: Uri,
-) -> Result<Json<RunRow>, Failure> {
-    Params::read(&uri, &[])?;
-    Ok(Json(state.store.run(&id).await?.into()))
-}
-
 /// Every experiment.
 #[utoipa::path(
     get,

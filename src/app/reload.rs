@@ -89,6 +89,7 @@ impl Reloader {
         parts.proxy.follow(ways);
         parts.recorder.reconfigure(settings.capture);
         parts.settler.price_by(prices);
+        parts.settler.place_by(settings.active_run);
         parts.exporting.follow(exporter).await;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use crate::{
     artifacts,
-    capture::recorder,
+    capture::{group::ActiveRun, recorder},
     config::{self, Conventions, Fsync, JournalMode, OnClientGone, Protocol, WhenFull},
     journal,
     model::Error,
@@ -22,6 +22,7 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, upstream::Config>,
     pub proxy: proxy::Config,
     pub capture: recorder::Config,
+    pub active_run: ActiveRun,
     pub journal: journal::Config,
     pub store: store::Config,
     pub export: ExportConfig,
@@ -38,6 +39,7 @@ impl Default for Settings {
             upstreams: [(upstream::DEFAULT.to_owned(), upstream::Config::default())].into(),
             proxy: proxy::Config::default(),
             capture: recorder::Config::default(),
+            active_run: ActiveRun::default(),
             journal: journal::Config::default(),
             store: store::Config::default(),
             export: ExportConfig::default(),
@@ -115,6 +117,11 @@ impl TryFrom<config::Settings> for Settings {
                 content: capture.content,
                 max_request_bytes: capture.max_request_bytes,
                 max_response_bytes: capture.max_response_bytes,
+            },
+            active_run: match capture.active_run {
+                config::ActiveRun::Off => ActiveRun::Off,
+                config::ActiveRun::Loopback => ActiveRun::Loopback,
+                config::ActiveRun::Any => ActiveRun::Any,
             },
             journal: journal::Config {
                 mode: match journal.mode {

@@ -23,6 +23,16 @@ pub struct Grouping {
     pub notes: Vec<String>,
 }
 
+/// Whose calls that name no run are put into the run that the caller's address has open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ActiveRun {
+    Off,
+    /// Programs of this machine: only there one address is one user's.
+    #[default]
+    Loopback,
+    Any,
+}
+
 /// Session headers of gateways, routers and agents, in order of precedence after tapline's own and the
 /// path. Source: the projects' documentation, 2026-11.
 const SESSION_HEADERS: [&str; 21] = [
@@ -86,8 +96,6 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
         &mut also,
         &mut grouping.notes,
     );
-
-    grouping.placement.peer = loopback(opened);
 
     let own = [
         ("header:x-tapline-session".to_owned(), header(opened, "x-tapline-session")),
@@ -153,10 +161,16 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
     grouping
 }
 
-/// The caller's address, port aside, where it is this machine: only there one address is one user's programs.
-fn loopback(opened: &Opened) -> Option<String> {
+/// The caller's address, port aside, where its calls may be placed by it.
+pub(super) fn peer(opened: &Opened, rule: ActiveRun) -> Option<String> {
     let peer: std::net::SocketAddr = opened.peer.as_deref()?.parse().ok()?;
-    peer.ip().to_canonical().is_loopback().then(|| peer.ip().to_canonical().to_string())
+    let address = peer.ip().to_canonical();
+    let fits = match rule {
+        ActiveRun::Off => false,
+        ActiveRun::Loopback => address.is_loopback(),
+        ActiveRun::Any => true,
+    };
+    fits.then(|| address.to_string())
 }
 
 /// The first usable candidate and its rule; the others go to `also` (`rule=value`), unusable ones to `notes`.

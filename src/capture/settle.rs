@@ -5,7 +5,11 @@ use std::{mem::take, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{assemble::Finished, group, redact};
+use super::{
+    assemble::Finished,
+    group::{self, ActiveRun},
+    redact,
+};
 use crate::{
     model::{
         UnixNanos,
@@ -24,17 +28,27 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Settler {
     prices: Arc<ArcSwap<PriceTable>>,
+    active_run: Arc<ArcSwap<ActiveRun>>,
     limits: Limits,
 }
 
 impl Settler {
     pub fn new(prices: Arc<PriceTable>, limits: Limits) -> Self {
-        Self { prices: Arc::new(ArcSwap::new(prices)), limits }
+        Self {
+            prices: Arc::new(ArcSwap::new(prices)),
+            active_run: Arc::new(ArcSwap::from_pointee(ActiveRun::default())),
+            limits,
+        }
     }
 
     /// Calls that are settled from now on, by any clone, are priced by another table.
     pub fn price_by(&self, prices: Arc<PriceTable>) {
         self.prices.store(prices);
+    }
+
+    /// Calls that are settled from now on, by any clone, are placed by another rule.
+    pub fn place_by(&self, active_run: ActiveRun) {
+        self.active_run.store(Arc::new(active_run));
     }
 
     /// The call's texts move into the row; when this panics they are still there.
@@ -58,7 +72,8 @@ impl Settler {
     }
 
     fn settle_as(&self, finished: &mut Finished, mut exchange: Exchange) -> Settled {
-        let grouping = group::group(&finished.opened, &exchange);
+        let mut grouping = group::group(&finished.opened, &exchange);
+        grouping.placement.peer = group::peer(&finished.opened, **self.active_run.load());
         let Finished { opened, sent, answered, received, frames, closed } = finished;
 
         let mut notes = take(&mut exchange.notes);

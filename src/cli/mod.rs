@@ -18,6 +18,7 @@ mod run;
 mod runs;
 mod serve;
 mod show;
+mod show_run;
 mod show_text;
 mod signals;
 mod simulate;
@@ -74,7 +75,7 @@ enum Command {
     Tail(tail::Args),
     /// List calls, newest first.
     Calls(calls::Args),
-    /// Show one call whole.
+    /// Show one call whole, or one run.
     Show(show::Args),
     /// List runs, newest first.
     Runs(runs::Args),

@@ -1,4 +1,4 @@
-//! `tapline show`: one call whole.
+//! `tapline show`: one call whole, or one run.
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -7,21 +7,24 @@ use super::{
     FAILED, Stop,
     output::Output,
     reach::{Api, Reach, segment},
-    show_text,
+    show_run, show_text,
 };
-use crate::api::{CallList, CallWhole};
+use crate::api::{CallList, CallWhole, RunWhole};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: tapline show last\n         tapline show 019ab3f2c4d17 --raw request | jq .messages"
+    after_help = "Example: tapline show last\n         tapline show 019ab3f2c4d17 --raw request | jq .messages\n         \
+    tapline show run v3"
 )]
 pub(super) struct Args {
-    /// Call id, the first digits of one, a span id, or `last`.
+    /// Call id, the first digits of one, a span id, or `last`; or `run`, before a run's id or name.
     id: String,
+    /// After `run`: the run's id, or its name when exactly one run has it.
+    run: Option<String>,
     /// Request and response headers too.
     #[arg(long)]
     headers: bool,
-    /// The call as one JSON document.
+    /// The call or the run as one JSON document.
     #[arg(long, conflicts_with_all = ["headers", "raw"])]
     json: bool,
     /// The exact bytes of a body and nothing else.
@@ -39,6 +42,21 @@ enum Raw {
 
 pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let api = args.reach.open(output).await?;
+    if let Some(run) = &args.run {
+        if args.id != "run" || args.raw.is_some() || args.headers {
+            return Err(Stop::error(FAILED, "expected a call's id alone, or `run` and a run's id or name"));
+        }
+        let path = format!("/api/v1/runs/{}", segment(run)?);
+        if args.json {
+            let whole: Value = api.json(&path, &[]).await?;
+            output.line(&serde_json::to_string_pretty(&whole)?)?;
+        } else {
+            let whole: RunWhole = api.json(&path, &[]).await?;
+            let text = show_run::run(&whole, output);
+            output.write(&text)?;
+        }
+        return Ok(output.flush()?);
+    }
     let id = if args.id == "last" { last(&api).await? } else { segment(&args.id)? };
     if let Some(raw) = args.raw {
         let noun = if raw == Raw::Request { "request" } else { "response" };

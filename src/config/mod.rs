@@ -21,7 +21,7 @@ use toml::{Table, Value};
 pub use self::{
     render::render,
     settings::{
-        ArtifactsSection, CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode,
+        ActiveRun, ArtifactsSection, CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode,
         JournalSection, LogFormat, LogLevel, LogSection, OnClientGone, PricesSection, Protocol, ProxySection,
         Settings, StoreSection, UpstreamSection, UsageWish, WhenFull,
     },

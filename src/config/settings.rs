@@ -93,6 +93,7 @@ pub struct CaptureSection {
     pub max_request_bytes: u64,
     #[serde(deserialize_with = "size")]
     pub max_response_bytes: u64,
+    pub active_run: ActiveRun,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -195,6 +196,10 @@ macro_rules! choices {
     };
 }
 
+choices! {
+    /// Whose calls are put into the run that their address has open.
+    ActiveRun { Off = "off", Loopback = "loopback", Any = "any" }
+}
 choices! {
     /// When the last frame of a response is released.
     JournalMode { Strict = "strict", Relaxed = "relaxed" }

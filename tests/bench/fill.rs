@@ -130,6 +130,7 @@ fn settled(number: u64, spans: u64, now: i64) -> Settled {
             run: Some(format!("run-{}", experiment * 100 + (number * 100 / spans.max(1)))),
             peer: None,
         },
+        job: None,
         request: Body::raw(Bytes::from(format!(
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"question {number}"}}]}}"#
         ))),

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{keys, read};
+use super::{keys, read, system};
 use crate::model::{
     Error,
     metric::{HistoryPage, Metric, MetricOfRun, SampleQuery},
@@ -30,10 +30,15 @@ pub(super) fn page(
     key: &str,
     page: &HistoryPage,
 ) -> Result<(Vec<Metric>, bool), Error> {
+    let limit = page.limit.and_then(|limit| i64::try_from(limit).ok());
+    if let Some(points) = system::history(connection, run, key)? {
+        let (offset, limit) = (page.offset as usize, limit.map_or(usize::MAX, |limit| limit as usize));
+        let more = points.len().saturating_sub(offset) > limit;
+        return Ok((points.into_iter().skip(offset).take(limit).collect(), more));
+    }
     let (Some(run), Some(number)) = (run_number(connection, run)?, keys::find(connection, key)?) else {
         return Ok((Vec::new(), false));
     };
-    let limit = page.limit.and_then(|limit| i64::try_from(limit).ok());
     let asked = limit.map_or(-1, |limit| limit.saturating_add(1));
     let offset = i64::try_from(page.offset).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(PAGE)?;

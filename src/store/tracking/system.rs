@@ -3,13 +3,16 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::read;
-use crate::model::{
-    Error,
-    metric::{Metric, SYSTEM_PREFIX},
-    run::RunWhole,
+use crate::{
+    model::{
+        Error,
+        metric::{Metric, SYSTEM_PREFIX},
+        run::RunWhole,
+    },
+    store::rollups::Grain,
 };
 
 /// Name after the prefix, and value in terms of `run_totals AS s`: NULL where it is unknown (invariant 6).
@@ -63,4 +66,47 @@ pub(super) fn of_runs(
         }
         Ok(())
     })
+}
+
+/// The sums of a run as they were at the end of each hour with calls, in the columns of `run_totals`.
+const BY_HOUR: &str = "
+    SELECT period, sum(sum(calls)) OVER w AS calls, sum(sum(errors)) OVER w AS errors,
+        sum(sum(input_tokens)) OVER w AS input_tokens, sum(sum(output_tokens)) OVER w AS output_tokens,
+        sum(sum(reasoning_tokens)) OVER w AS reasoning_tokens,
+        sum(sum(cache_read_tokens)) OVER w AS cache_read_tokens,
+        sum(sum(cache_write_tokens)) OVER w AS cache_write_tokens,
+        sum(sum(usageless_calls)) OVER w AS usageless_calls, sum(sum(priced_calls)) OVER w AS priced_calls,
+        sum(sum(unpriced_calls)) OVER w AS unpriced_calls, sum(sum(cost)) OVER w AS cost,
+        sum(sum(duration_ns)) OVER w AS duration_ns,
+        NULL AS latency_p50_ns, NULL AS latency_p95_ns, NULL AS latency_p99_ns
+    FROM rollups WHERE run_id = ?1 AND grain = ?2 GROUP BY period WINDOW w AS (ORDER BY period)";
+
+const LAST: &str = "SELECT last_call_at / 1000000 FROM run_totals WHERE run_id = ?1 AND calls > 0";
+
+/// How one of them grew, hour by hour; the last point is what it is now. Of percentiles only that is known.
+/// `None` where the key is none of the system's.
+pub(super) fn history(connection: &Connection, id: &str, key: &str) -> Result<Option<Vec<Metric>>, Error> {
+    let Some(expression) = expression(key) else { return Ok(None) };
+    let last: Option<i64> =
+        connection.prepare_cached(LAST)?.query_row([id], |row| row.get(0)).optional()?.flatten();
+    let Some(last) = last else { return Ok(Some(Vec::new())) };
+    let hours = format!("SELECT s.period, {expression} FROM ({BY_HOUR}) AS s ORDER BY s.period");
+    let mut statement = connection.prepare_cached(&hours)?;
+    let rows = statement.query_map(params![id, Grain::All as i64], |row| {
+        let end = (row.get::<_, i64>(0)? + 1).saturating_mul(3_600_000);
+        Ok((end.min(last), row.get::<_, Option<f64>>(1)?))
+    })?;
+    let mut points = Vec::new();
+    for row in rows {
+        let (timestamp, value) = row?;
+        if let Some(value) = value {
+            points.push(Metric { key: key.to_owned(), value, timestamp, step: 0 });
+        }
+    }
+    if points.is_empty() {
+        let now = format!("SELECT {expression} FROM run_totals AS s WHERE s.run_id = ?1");
+        let value: Option<f64> = connection.prepare_cached(&now)?.query_row([id], |row| row.get(0))?;
+        points.extend(value.map(|value| Metric { key: key.to_owned(), value, timestamp: last, step: 0 }));
+    }
+    Ok(Some(points))
 }

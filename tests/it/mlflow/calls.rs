@@ -36,7 +36,18 @@ async fn calls_that_name_a_run_of_mlflow_are_in_it_and_are_its_metrics() {
         "a run without calls says nothing of calls"
     );
 
+    let grown = tracking
+        .read(&format!("/api/2.0/mlflow/metrics/get-history?run_id={run}&metric_key=tapline/calls"))
+        .await;
+    assert_eq!(grown["metrics"].as_array().unwrap().last().unwrap()["value"], 2.0, "{grown}");
+    let tail = format!("/api/2.0/mlflow/metrics/get-history?run_id={run}&metric_key=tapline/latency_p95_ms");
+    assert_eq!(tracking.read(&tail).await["metrics"].as_array().unwrap().len(), 1);
+
     let row = tracking.read(&format!("/api/v1/runs/{run}")).await;
+    assert_eq!(
+        (row["metrics"]["acc"]["value"].as_f64(), row["metrics"].get("tapline/calls")),
+        (Some(0.5), None)
+    );
     assert_eq!((row["totals"]["calls"].as_u64(), row["id"].as_str()), (Some(2), Some(run.as_str())));
 
     // What the server keeps nobody else writes.
