@@ -46,7 +46,7 @@ lint: ## format and lints
 rust-test: ## the tests in Rust
 	$(CARGO) test
 
-clients: clients-python clients-node ## real client libraries, direct and through tapline
+clients: clients-python clients-node scenarios clients-mlflow ## real client libraries, direct and through tapline
 
 # A venv is made anew when its requirements change.
 $(VENVS)/%/.ready: tests/clients/requirements-%.txt

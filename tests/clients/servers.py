@@ -14,7 +14,8 @@ import urllib.parse
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = pathlib.Path(os.environ.get("TAPLINE_BIN", ROOT / "target" / "debug" / "tapline"))
+# Taken out of the environment: tapline refuses variables with its prefix that it does not know.
+BINARY = pathlib.Path(os.environ.pop("TAPLINE_BIN", ROOT / "target" / "debug" / "tapline"))
 
 # The simulator's prompt cache is apart per key, as a provider's is: with a key for each way, both ways see the
 # same cached tokens.

@@ -113,7 +113,7 @@ class Mask:
                 text = text.replace(value, f"<{name}>")
                 text = text.replace(urllib.parse.quote(value), f"<{name}>")
             elif value.isdigit():
-                text = re.sub(rf"(?<==|/|')(?:{value})(?=$|[/'\s.,])", f"<{name}>", text)
+                text = re.sub(rf"(?<==|/|'|\")(?:{value})(?=$|[/'\"\s.,])", f"<{name}>", text)
                 text = re.sub(rf"(?i)\b(id|experiment) {value}\b", rf"\1 <{name}>", text)
         text = HEX32.sub("<hex>", text)
         text = BRACES.sub(lambda found: "{" + ", ".join(sorted(found[1].split(", "))) + "}", text)
@@ -175,6 +175,8 @@ def asked(server: Server, step: dict, names: dict[str, str]):
         headers.setdefault("Content-Type", "application/json")
     elif "body" in step:
         body = filled(step["body"], names).encode()
+    # MLflow's times are milliseconds: what comes later must not share one with what came before.
+    time.sleep(0.002)
     return server.ask(method, path, body, headers)
 
 
@@ -204,7 +206,7 @@ def play(server: Server, scenario: dict) -> list[dict]:
         mask = Mask(names)
         answer = {"status": status}
         if "pick" in step and status == 200 and isinstance(body, dict):
-            answer["picked"] = mask.body(picked(body, step["pick"]))
+            answer["picked"] = mask.body(picked(body, step["pick"]), step["pick"].rpartition(".")[2])
             if body.get("next_page_token"):
                 answer["more"] = True
         elif body is not None:
@@ -324,7 +326,8 @@ def started(mlflow: str | None):
         wait_for(url, process)
         yield url
     finally:
-        os.killpg(process.pid, 15)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
         process.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 
