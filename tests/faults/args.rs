@@ -10,6 +10,8 @@ pub(crate) struct Args {
     /// Parts of names; a case is played if it has all of them.
     pub(crate) only: Vec<String>,
     pub(crate) kills: usize,
+    /// Bounds at their whole size: 10,000 streams, a GiB each way, a million events.
+    pub(crate) full: bool,
     pub(crate) threads: usize,
     pub(crate) list: bool,
 }
@@ -23,8 +25,15 @@ pub(crate) struct Proxy {
 
 impl Args {
     pub(crate) fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut args =
-            Self { proxy: None, upstream_port: 0, only: Vec::new(), kills: 10, threads: 8, list: false };
+        let mut args = Self {
+            proxy: None,
+            upstream_port: 0,
+            only: Vec::new(),
+            kills: 10,
+            full: false,
+            threads: 8,
+            list: false,
+        };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("expected a value after {word}"));
             let number = |text: String| {
@@ -40,13 +49,14 @@ impl Args {
                 "--only" => args.only.push(value()?),
                 "--kills" => args.kills = number(value()?)?,
                 "--threads" => args.threads = number(value()?)?.max(1),
+                "--full" => args.full = true,
                 "--list" => args.list = true,
                 "--test-threads" | "--skip" | "--format" | "--color" => drop(value()?),
                 "--nocapture" | "--quiet" | "-q" | "--show-output" | "--exact" | "--include-ignored" => {}
                 word if word.starts_with('-') => {
                     return Err(format!(
-                        "expected --proxy URL, --upstream-port N, --only PART, --kills N, --threads N or \
-                         --list, found {word}"
+                        "expected --proxy URL, --upstream-port N, --only PART, --kills N, --full, --threads N \
+                         or --list, found {word}"
                     ));
                 }
                 part => args.only.push(part.to_owned()),

@@ -55,6 +55,8 @@ pub(crate) enum Up {
     Secure,
     /// With a configured key.
     Keyed,
+    /// Read on when the client has left.
+    Drained,
     At(String),
 }
 

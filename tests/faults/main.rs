@@ -15,6 +15,7 @@ mod cases;
 mod peer;
 mod play;
 mod tapline;
+mod traffic;
 
 use std::{
     collections::HashMap,
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     cases::kill_loop::KILLS.store(args.kills, Ordering::Relaxed);
+    cases::bounds::FULL.store(args.full, Ordering::Relaxed);
     let began = Instant::now();
     let verdicts = match &args.proxy {
         Some(proxy) => elsewhere(&cases, proxy.address, &proxy.path, args.upstream_port),
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    for line in cases::kill_loop::figures() {
+    for line in cases::bounds::figures().into_iter().chain(cases::kill_loop::figures()) {
         println!("{line}");
     }
     let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
@@ -95,13 +97,15 @@ fn here(cases: &[Case], threads: usize) -> Result<Verdicts, String> {
         let listener = listen(0)?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         let url = match &script.up {
-            Up::Plain | Up::Keyed => format!("http://{address}/v1"),
+            Up::Plain | Up::Keyed | Up::Drained => format!("http://{address}/v1"),
             Up::Secure => format!("https://{address}/v1"),
             Up::At(url) => url.clone(),
         };
         config += &format!("[upstreams.c{number}]\nurl = \"{url}\"\n");
-        if script.up == Up::Keyed {
-            config += "key_env = \"FAULTS_KEY\"\n";
+        match script.up {
+            Up::Keyed => config += "key_env = \"FAULTS_KEY\"\n",
+            Up::Drained => config += "on_client_gone = \"drain\"\n",
+            Up::Plain | Up::Secure | Up::At(_) => {}
         }
         listeners.insert(number, (listener, address));
     }
@@ -112,6 +116,8 @@ fn here(cases: &[Case], threads: usize) -> Result<Verdicts, String> {
         .flag("proxy-response-timeout", "400ms")
         .flag("proxy-idle-timeout", "400ms")
         .flag("proxy-max-header-bytes", "16KiB")
+        .flag("proxy-client-gone-timeout", "300ms")
+        .flag("proxy-client-gone-bytes", "1KiB")
         .flag("capture-max-request-bytes", "1KiB")
         .flag("capture-max-response-bytes", "2KiB");
     let mut shared = HashMap::new();
@@ -149,10 +155,15 @@ fn here(cases: &[Case], threads: usize) -> Result<Verdicts, String> {
     Ok(verdicts)
 }
 
+/// Groups that measure, or load the machine.
+const ALONE: [&str; 2] = ["bounds/", "kill-loop/"];
+
 /// Runs the cases on several threads; those that must have the machine to themselves come last, one by one.
 fn side_by_side(cases: &[Case], threads: usize, run: &(dyn Fn(usize) -> Verdict + Sync)) -> Verdicts {
-    let (alone, together): (Vec<usize>, Vec<usize>) =
-        (0..cases.len()).partition(|number| cases[*number].name.starts_with("kill-loop/"));
+    let (alone, together): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(|number| {
+        let name = &cases[*number].name;
+        ALONE.iter().any(|group| name.starts_with(group))
+    });
     let verdicts = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
     let guarded = |number: usize| {

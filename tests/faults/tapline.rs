@@ -96,6 +96,23 @@ impl Place {
         }
     }
 
+    /// The folder of data, configuration and logs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// One run of a verb, with these words.
+    pub(crate) fn verb(&self, words: &[&str]) -> Result<std::process::Output, String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tapline"));
+        command.current_dir(self.folder.path()).args(words).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("TAPLINE_") {
+                command.env_remove(name);
+            }
+        }
+        command.output().map_err(|error| format!("tapline {words:?} cannot be run: {error}"))
+    }
+
     /// Every file below the data folder.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         files(&self.data())
@@ -155,6 +172,16 @@ impl Tapline {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Resident memory in bytes: now, and the most there was. `None` where the system does not say.
+    pub(crate) fn memory(&self) -> Option<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let kib = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        };
+        Some((kib("VmRSS:")? * 1024, kib("VmHWM:")? * 1024))
     }
 
     /// A signal by its name, through the shell's own `kill`.

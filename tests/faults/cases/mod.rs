@@ -1,11 +1,17 @@
 //! Every case there is, by what goes wrong. A folder of tables: a case is added to the table of its group.
 
 mod bodies;
+mod books;
+pub(crate) mod bounds;
+mod clock;
+mod disk;
+mod draining;
 mod framing;
 mod headers;
 pub(crate) mod kill_loop;
 mod leaving;
 mod process;
+mod reload;
 mod sse;
 mod store;
 mod targets;
@@ -23,9 +29,15 @@ pub(crate) fn all() -> Vec<Case> {
         sse::cases(),
         upstream_faults::cases(),
         leaving::cases(),
+        draining::cases(),
         process::cases(),
+        reload::cases(),
         store::cases(),
+        disk::cases(),
+        books::cases(),
+        clock::cases(),
         trust::cases(),
+        bounds::cases(),
         kill_loop::cases(),
     ]
     .concat();

@@ -4,7 +4,6 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,
-    net::{SocketAddr, TcpListener},
     thread,
     time::Duration,
 };
@@ -12,15 +11,17 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    case::{Case, OK, Passed, Verdict, program},
-    peer::{Peer, eventually},
-    tapline::{self, Place, Setup, Tapline},
+    case::{Case, Passed, Verdict, program},
+    peer::eventually,
+    tapline::{Place, Setup, Tapline},
+    traffic::{call, has, health, lock, many, started, upstream},
 };
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         program("store/locked by another process: traffic goes on, nothing is lost", locked),
         program("store/killed while the store is locked", killed_while_locked),
+        program("store/slow: another process takes it again and again", slow),
         program("store/a store that is no store is refused and left as it is", no_store),
         program("store/a store of a newer version is refused", newer),
         program("journal/a torn end is cut, told, and loses nothing before it", torn),
@@ -28,68 +29,6 @@ pub(crate) fn cases() -> Vec<Case> {
         program("journal/full with `refuse`: calls are refused in the caller's shape", full_refuses),
         program("journal/full with `pass`: calls pass and are counted", full_passes),
     ]
-}
-
-fn upstream() -> Result<SocketAddr, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let Ok(mut peer) = Peer::new(stream) else { return };
-                while let Ok(Some(_)) = peer.message(true, false) {
-                    if peer.try_write(OK.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    Ok(address)
-}
-
-fn started(place: &Place, setup: &Setup) -> Result<Tapline, String> {
-    let tapline = place.start(setup)?;
-    tapline.ready()?;
-    Ok(tapline)
-}
-
-/// One call with a body of so many bytes; the status that the client got.
-fn call(tapline: &Tapline, session: &str, size: usize) -> Result<(u16, Vec<u8>), String> {
-    let head = format!(
-        "POST /s/{session}/v1/x HTTP/1.1\r\nHost: tap\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
-    );
-    let message = tapline::ask(tapline.address, [head.as_bytes(), &vec![b'x'; size]].concat())?;
-    Ok((message.status().unwrap_or(0), message.body))
-}
-
-fn many(tapline: &Tapline, session: &str, count: usize) -> Result<(), String> {
-    for _ in 0..count {
-        let (status, body) = call(tapline, session, 10)?;
-        if (status, body.as_slice()) != (200, b"ok") {
-            return Err(format!("expected the traffic to go on, found {status}"));
-        }
-    }
-    Ok(())
-}
-
-fn health(tapline: &Tapline) -> Result<Value, String> {
-    let (_, body) = tapline::get(tapline.address, "/healthz")?;
-    serde_json::from_slice(&body).map_err(|error| error.to_string())
-}
-
-fn has(tapline: &Tapline, session: &str, count: usize) -> Verdict {
-    eventually("all calls in the store", || {
-        Ok((tapline.calls(session)?.len() == count).then_some(Passed::Yes))
-    })
-    .map_err(|error| format!("expected {count} calls: {error}"))
-}
-
-fn lock(place: &Place) -> Result<rusqlite::Connection, String> {
-    let failed = |error: rusqlite::Error| error.to_string();
-    let store = rusqlite::Connection::open(place.store()).map_err(failed)?;
-    store.execute_batch("PRAGMA busy_timeout = 5000; BEGIN IMMEDIATE").map_err(failed)?;
-    Ok(store)
 }
 
 fn locked() -> Verdict {
@@ -106,6 +45,30 @@ fn locked() -> Verdict {
     })?;
     drop(lock);
     has(&tapline, "while", 50)?;
+    eventually("health again", || Ok((health(&tapline)?["status"] == "ok").then_some(())))?;
+    tapline.stop()?;
+    Ok(Passed::Yes)
+}
+
+/// Held for 200 ms, free for 20, and so on: every commit waits.
+fn slow() -> Verdict {
+    let place = Place::new()?;
+    let tapline = started(&place, &Setup::to(upstream()?).flag("store-busy-timeout", "50ms"))?;
+    thread::scope(|scope| {
+        let taker = scope.spawn(|| {
+            for _ in 0..6 {
+                let held = lock(&place)?;
+                thread::sleep(Duration::from_millis(200));
+                drop(held);
+                thread::sleep(Duration::from_millis(20));
+            }
+            Ok::<(), String>(())
+        });
+        let traffic = many(&tapline, "slow", 150);
+        taker.join().map_err(|_| "the taker panicked".to_owned())??;
+        traffic
+    })?;
+    has(&tapline, "slow", 150)?;
     eventually("health again", || Ok((health(&tapline)?["status"] == "ok").then_some(())))?;
     tapline.stop()?;
     Ok(Passed::Yes)
@@ -150,7 +113,7 @@ fn newer() -> Verdict {
     started(&place, &Setup::to(upstream()?))?.stop()?;
     let failed = |error: rusqlite::Error| error.to_string();
     let store = rusqlite::Connection::open(place.store()).map_err(failed)?;
-    let add = "INSERT INTO migrations (number, name, applied_at) SELECT 9999, '9999_future', applied_at FROM migrations";
+    let add = "INSERT INTO migrations (number, name, applied_at) SELECT 9999, '9999_future', max(applied_at) FROM migrations";
     store.execute(add, []).map_err(failed)?;
     store.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed)?;
     drop(store);

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::{
-    case::{Case, OK, Passed, Span, Verdict, any, case, own, post, status},
+    case::{Case, OK, Passed, Span, Up, Verdict, any, case, line, own, post, status},
     tapline::Place,
 };
 
@@ -79,6 +79,14 @@ pub(crate) fn cases() -> Vec<Case> {
         ("another gateway's key", "x-portkey-api-key: canary-6"),
         ("helicone's key", "Helicone-Auth: Bearer canary-7"),
         ("google's key", "x-goog-api-key: canary-8"),
+        (
+            "a gateway's configuration",
+            "x-portkey-config: {\"provider\":\"openai\",\"api_key\":\"canary-10\"}",
+        ),
+        ("a configuration that is broken", "x-portkey-config: {\"api_key\":\"canary-11\","),
+        ("a key in an odd header", "x-odd: the key is sk-canary0123456789abcdef"),
+        ("an address that brings a token back", "Referer: https://h/back?x=1#access_token=canary-12"),
+        ("a user and a password in an address", "Referer: https://user:canary-13@h/"),
     ] {
         all.push(
             case(format!("trust/kept by nobody: {name}"))
@@ -96,6 +104,38 @@ pub(crate) fn cases() -> Vec<Case> {
             .reply(OK)
             .answer(status(200))
             .span(Span::ok(200).with("/target", json!("/models?key=***&alt=sse"))),
+    );
+    all.push(
+        case("trust/kept by nobody: a configured key, which replaces the client's")
+            .up(Up::Keyed)
+            .send(post("Authorization: Bearer sk-canary-client\r\nx-api-key: canary-18\r\n", "{}"))
+            .takes(any().has("Authorization: Bearer sk-canary-configured").lacks("x-api-key"))
+            .reply(OK)
+            .answer(status(200))
+            .span(Span::ok(200)),
+    );
+    all.push(
+        case("trust/kept by nobody: a key in the query, its name encoded")
+            .send("GET <base>/models?api%5Fkey=canary-14&accessToken=canary-15 HTTP/1.1\r\nHost: tap\r\n<tag>\r\n")
+            .takes(line("GET /v1/models?api%5Fkey=canary-14&accessToken=canary-15 HTTP/1.1"))
+            .reply(OK)
+            .answer(status(200))
+            .span(Span::ok(200).with("/target", json!("/models?api%5Fkey=***&accessToken=***"))),
+    );
+    all.push(
+        case("trust/kept by nobody: a signed address that the upstream redirects to")
+            .send(post("", "{}"))
+            .takes(any())
+            .reply("HTTP/1.1 302 Found\r\nLocation: https://h/p?X-Amz-Signature=canary-16&a=1\r\nContent-Length: 0\r\n\r\n")
+            .answer(status(302).has("Location: https://h/p?X-Amz-Signature=canary-16&a=1"))
+            .span(Span::ok(302)),
+    );
+    all.push(
+        case("trust/kept by nobody: a key in a target that leads nowhere")
+            .own(ONLY_TAPLINE)
+            .send("GET /to/nowhere/v1/models?key=canary-17 HTTP/1.1\r\nHost: tap\r\n<tag>\r\n")
+            .answer(own(404, "unknown_upstream"))
+            .span(Span::client("unknown_upstream")),
     );
     all
 }
