@@ -10,9 +10,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 LLAMA_PORT ?= 4020
 DEMO_FLAGS ?=
 BENCH_FLAGS ?=
+FUZZ_SECONDS ?= 30
 
 .PHONY: help build release demo run test lint rust-test clients clients-python clients-node clients-mlflow scenarios \
-	scenarios-record faults bench bench-mlflow jaeger phoenix
+	scenarios-record faults faults-full faults-nginx fuzz bench bench-mlflow jaeger phoenix
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -80,6 +81,19 @@ clients-mlflow: build $(VENVS)/mlflow/.ready ## programs written for MLflow, wit
 
 faults: ## faults and fidelity, and 200 times kill -9 under load, on an optimised build
 	$(CARGO) test --release --test faults -- --kills 200
+
+faults-full: ## the bounds at their whole size as well: 10,000 streams, a GiB each way, a million events
+	ulimit -n 65536 && $(CARGO) test --release --test faults -- --kills 200 --full
+
+faults-nginx: ## the cases that need no store around nginx, for comparison
+	mkdir -p target/nginx; nginx -c "$$PWD/tests/faults/nginx.conf" -p target/nginx & pid=$$!; \
+	trap 'kill $$pid' EXIT; $(CARGO) test --test faults -- --proxy http://127.0.0.1:4080/v1 --upstream-port 4081 || true
+
+# cargo-fuzz wants unstable flags: a nightly compiler, or a stable one that is told so.
+fuzz: ## every fuzz target for FUZZ_SECONDS (30); needs `cargo install cargo-fuzz`
+	for target in $$($(CARGO) fuzz list --fuzz-dir tests/fuzz); do \
+	  echo "== $$target"; RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096; done
 
 bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: two minutes)
 	$(CARGO) bench --bench bench -- $(BENCH_FLAGS)

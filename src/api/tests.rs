@@ -1,5 +1,6 @@
 //! The query API over a real store: what a client may ask, and what it is told when it asks wrongly.
 
+mod any;
 pub(super) mod fixture;
 mod lists;
 mod one_call;
