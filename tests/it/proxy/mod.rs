@@ -6,6 +6,7 @@ mod endings;
 mod faces;
 mod failures;
 mod heads;
+mod http2;
 mod routing;
 mod shutdown;
 mod tunnels;
