@@ -1,6 +1,9 @@
 //! The process's signals as futures: what ends a server.
 
-/// Resolves at Ctrl-C or, where there is one, SIGTERM. Each call waits for one more signal.
+use std::io::IsTerminal as _;
+
+/// Resolves at Ctrl-C or, where there is one, SIGTERM, and when the terminal goes that this was started in. Each call
+/// waits for one more signal.
 pub async fn stop() {
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_err() {
@@ -18,7 +21,21 @@ pub async fn stop() {
     };
     #[cfg(not(unix))]
     let terminate = std::future::pending::<()>();
-    tokio::select! { () = interrupt => {}, () = terminate => {} }
+    tokio::select! { () = interrupt => {}, () = terminate => {}, () = terminal_gone() => {} }
+}
+
+/// A closed terminal sends SIGHUP too: whoever closes it means the end, and not that the configuration be read again.
+async fn terminal_gone() {
+    if !std::io::stdin().is_terminal() {
+        return std::future::pending().await;
+    }
+    let mut hangup = Hangup::heed();
+    loop {
+        hangup.next().await;
+        if !std::io::stdin().is_terminal() {
+            return;
+        }
+    }
 }
 
 /// SIGHUP, as long as this is held; where there is no such signal, never.

@@ -97,8 +97,7 @@ impl Call {
     pub(super) fn end(&self, outcome: Outcome, failure: Option<Failure>) -> Option<Ack> {
         let ack = self.recording.close(self.recording.now(), outcome, failure);
         if ack.is_some() {
-            let left = self.recording.left_for().is_some();
-            self.state.shared.counters.ended(if left { Outcome::ClientGone } else { outcome });
+            self.state.shared.counters.ended(as_kept(&self.recording, outcome));
         }
         self.state.shared.live.leave(self.recording.id());
         ack
@@ -123,6 +122,11 @@ impl Drop for Call {
         drop(self.end(outcome, Some(failure)));
         self.state.shared.counters.in_flight.down();
     }
+}
+
+/// A call whose client left ended so, however it went on.
+fn as_kept(recording: &Recording, outcome: Outcome) -> Outcome {
+    if recording.left_for().is_some() { Outcome::ClientGone } else { outcome }
 }
 
 fn shutdown() -> Failure {
@@ -172,10 +176,13 @@ impl Live {
         let running: Vec<Recording> = self.lock().drain().map(|(_, recording)| recording).collect();
         let acks: Vec<Ack> = running
             .iter()
-            .filter_map(|recording| recording.close(recording.now(), Outcome::Shutdown, Some(shutdown())))
+            .filter_map(|recording| {
+                let ack = recording.close(recording.now(), Outcome::Shutdown, Some(shutdown()))?;
+                state.shared.counters.ended(as_kept(recording, Outcome::Shutdown));
+                Some(ack)
+            })
             .collect();
         for ack in acks {
-            state.shared.counters.ended(Outcome::Shutdown);
             let _: crate::journal::Appended = ack.await;
         }
         self.emptied.notify_waiters();
