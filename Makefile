@@ -13,7 +13,7 @@ BENCH_FLAGS ?=
 FUZZ_SECONDS ?= 30
 
 .PHONY: help build release demo run test lint rust-test clients clients-python clients-node clients-mlflow scenarios \
-	scenarios-record faults faults-full faults-nginx fuzz bench bench-mlflow jaeger phoenix
+	scenarios-record faults faults-full faults-nginx fuzz bench bench-mlflow bench-sessions jaeger phoenix
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (30); needs `cargo install cargo-fuz
 	for target in $$($(CARGO) fuzz list --fuzz-dir tests/fuzz); do \
 	  echo "== $$target"; RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096; done
+
+bench-sessions: ## how well sessions are found in traffic whose true sessions are known, and what it costs
+	$(CARGO) bench --bench sessions
 
 bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: two minutes)
 	$(CARGO) bench --bench bench -- $(BENCH_FLAGS)

@@ -99,7 +99,7 @@ impl App {
             let telemetry = telemetry.clone();
             Arc::new(move |call| events::CallSettled { call }.emit(&telemetry))
         };
-        let settler = Settler::new(prices, Limits::default());
+        let settler = Settler::new(prices, Limits::default()).grouping(settings.grouping);
         settler.place_by(settings.active_run);
         let pricing = settler.clone();
         let durable = settings.journal.fsync != journal::Fsync::Never;

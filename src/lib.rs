@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 pub mod artifacts;
 pub mod capture;
+pub mod chain;
 pub mod cli;
 pub mod config;
 pub mod events;

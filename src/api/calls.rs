@@ -23,7 +23,7 @@ use crate::{
         exchange::{Exchange, Request, Response as Answer},
         record::Outcome,
     },
-    report::{CallRow, call},
+    report::{CacheView, CallRow, LinkRow, call},
     store::Side,
     wire::{CallReader, Limits},
 };
@@ -48,6 +48,10 @@ pub struct CallWhole {
     pub response_headers: Vec<(String, String)>,
     pub request: Request,
     pub response: Answer,
+    /// How it hangs under another call; null where it begins a conversation.
+    pub link: Option<LinkRow>,
+    /// What a prompt cache could have read of its input; null where that does not apply.
+    pub cache: Option<CacheView>,
     /// What decoding just now could not take; `notes` says what capture met.
     pub decode_notes: Vec<String>,
 }
@@ -112,20 +116,32 @@ pub(super) async fn one(
     let call = state.store.call(&id).await?;
     let request = state.store.body(call.id, Side::Request).await?;
     let response = state.store.body(call.id, Side::Response).await?;
+    let link = state.store.link(call.id).await?;
+    let cache = state.store.cache_entry(call.id).await?;
     let row = Names::new(state.store).row(&call).await?;
     let headers = (call.request_headers.clone(), call.response_headers.clone());
-    // Decoding a large body takes long enough to hold up the other requests of this thread.
-    let exchange = tokio::task::spawn_blocking(move || decode(&call, &request, &response))
-        .await
-        .map_err(|error| Error::internal(format!("decoding the call failed: {error}")))?;
+    let exchange = decoded(call, request, response).await?;
     Ok(Json(CallWhole {
         call: row,
         request_headers: headers.0,
         response_headers: headers.1,
         request: exchange.request,
         response: exchange.response,
+        link: link.as_ref().map(LinkRow::from),
+        cache: cache.as_ref().map(CacheView::from),
         decode_notes: exchange.notes,
     }))
+}
+
+/// Decoding a large body takes long enough to hold up the other requests of this thread.
+pub(super) async fn decoded(
+    call: Call,
+    request: StoredBody,
+    response: StoredBody,
+) -> Result<Exchange, Error> {
+    tokio::task::spawn_blocking(move || decode(&call, &request, &response))
+        .await
+        .map_err(|error| Error::internal(format!("decoding the call failed: {error}")))
 }
 
 /// Reads a call again from its exact bytes, in the pieces and at the times in which they came.

@@ -2,7 +2,9 @@
 //! use nothing else. It only reads: no route here changes anything.
 
 mod bodies;
+mod cache;
 mod calls;
+mod compare;
 mod costs;
 mod error;
 mod format;
@@ -12,6 +14,7 @@ pub mod operations;
 mod params;
 mod run_whole;
 mod runs;
+mod sessions;
 mod stream;
 mod tail;
 #[cfg(test)]
@@ -32,9 +35,11 @@ use http::{HeaderValue, StatusCode, header};
 use tokio::sync::watch;
 
 pub use calls::{CallList, CallWhole};
+pub use compare::{Blame, BlameLine};
 pub use error::{ErrorBody, ErrorDetail};
 pub use run_whole::{DatasetUse, MetricPoint, RunWhole};
 pub use runs::{ExperimentList, RunList};
+pub use sessions::{LogEntry, SessionList, SessionLog, SessionWhole};
 pub use stream::{StreamEvent, StreamFrame, StreamView};
 pub use upstreams::{UpstreamList, UpstreamRow};
 
@@ -102,11 +107,17 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/api/v1/calls/{id}/request", get(bodies::request)),
         ("/api/v1/calls/{id}/response", get(bodies::response)),
         ("/api/v1/calls/{id}/stream", get(stream::stream)),
+        ("/api/v1/calls/{id}/blame", get(compare::blame)),
+        ("/api/v1/calls/{id}/diff/{other}", get(compare::diff)),
+        ("/api/v1/sessions", get(sessions::list)),
+        ("/api/v1/sessions/{id}", get(sessions::one)),
+        ("/api/v1/sessions/{id}/log", get(sessions::log)),
         ("/api/v1/runs", get(runs::runs)),
         ("/api/v1/runs/{id}", get(run_whole::run)),
         ("/api/v1/experiments", get(runs::experiments)),
         ("/api/v1/experiments/{id}", get(runs::experiment)),
         ("/api/v1/costs", get(costs::costs)),
+        ("/api/v1/cache", get(cache::cache)),
         ("/api/v1/tail", get(tail::tail)),
         ("/api/v1/upstreams", get(upstreams::upstreams)),
         ("/api/v1/openapi.json", get(openapi::document)),

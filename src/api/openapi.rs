@@ -5,10 +5,10 @@ use http::{Uri, header};
 use utoipa::OpenApi;
 
 use super::{
-    bodies, calls, costs,
+    bodies, cache, calls, compare, costs,
     error::{ErrorBody, Failure},
     format::Format,
-    params, run_whole, runs, stream, tail, upstreams,
+    params, run_whole, runs, sessions, stream, tail, upstreams,
 };
 
 use crate::model::Error;
@@ -22,6 +22,7 @@ use crate::model::Error;
     ),
     tags(
         (name = "calls", description = "One request/response exchange with an upstream, however it ended."),
+        (name = "sessions", description = "Conversations and jobs, named by callers or found by tapline."),
         (name = "runs", description = "Runs and experiments, with MLflow's meaning."),
         (name = "costs", description = "Sums over calls."),
         (name = "meta", description = "About this API."),
@@ -32,11 +33,17 @@ use crate::model::Error;
         bodies::request,
         bodies::response,
         stream::stream,
+        compare::blame,
+        compare::diff,
+        sessions::list,
+        sessions::one,
+        sessions::log,
         runs::runs,
         run_whole::run,
         runs::experiments,
         runs::experiment,
         costs::costs,
+        cache::cache,
         tail::tail,
         upstreams::upstreams,
         document,

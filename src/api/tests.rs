@@ -92,6 +92,9 @@ async fn what_a_client_has_received_is_in_the_next_answer() {
         let path = match path {
             "/api/v1/runs/{id}" => "/api/v1/runs/run-1".to_owned(),
             "/api/v1/experiments/{id}" => "/api/v1/experiments/0".to_owned(),
+            "/api/v1/sessions/{id}" => "/api/v1/sessions/session-1".to_owned(),
+            "/api/v1/sessions/{id}/log" => "/api/v1/sessions/session-1/log".to_owned(),
+            "/api/v1/calls/{id}/diff/{other}" => format!("/api/v1/calls/{id}/diff/{id}"),
             // The body of a tail never ends; it is not read here.
             path => path.replace("{id}", &id),
         };

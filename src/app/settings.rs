@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use crate::{
     artifacts,
-    capture::{group::ActiveRun, recorder},
+    capture::{
+        group::{self, ActiveRun},
+        recorder,
+    },
     config::{self, Conventions, Fsync, JournalMode, OnClientGone, Protocol, WhenFull},
     journal,
     model::Error,
@@ -25,6 +28,7 @@ pub struct Settings {
     pub active_run: ActiveRun,
     pub journal: journal::Config,
     pub store: store::Config,
+    pub grouping: group::Config,
     pub export: ExportConfig,
     pub artifacts: artifacts::Config,
     /// Extra price rows, TOML, before the embedded ones.
@@ -42,6 +46,7 @@ impl Default for Settings {
             active_run: ActiveRun::default(),
             journal: journal::Config::default(),
             store: store::Config::default(),
+            grouping: group::Config::default(),
             export: ExportConfig::default(),
             artifacts: artifacts::Config::default(),
             prices: None,
@@ -62,6 +67,7 @@ impl TryFrom<config::Settings> for Settings {
             capture,
             journal,
             store,
+            sessions,
             export,
             ..
         } = settings;
@@ -148,7 +154,9 @@ impl TryFrom<config::Settings> for Settings {
                 readers: store.readers as usize,
                 busy_timeout_ms: u64::try_from(store.busy_timeout.as_millis()).unwrap_or(u64::MAX),
                 compression_level: store.compression_level,
+                sessions: store::SessionsConfig { infer: sessions.infer, except: sessions.except },
             },
+            grouping: group::Config { keys: sessions.keys },
             export: ExportConfig {
                 endpoint: export.endpoint.unwrap_or_default(),
                 protocol: match export.protocol {

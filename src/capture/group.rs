@@ -2,8 +2,14 @@
 //! Grouping). Pure: names only; the store turns them into ids. First hit wins, the rule that fired is
 //! named, and every other hit is kept beside it.
 
+mod baggage;
+mod names;
+
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
+use self::baggage::Baggage;
 use crate::model::{
     call::{Placement, Rules},
     exchange::Exchange,
@@ -16,6 +22,11 @@ use crate::model::{
 pub struct Grouping {
     pub placement: Placement,
     pub session: Option<String>,
+    /// The session that this one says it comes from, and which agent of it speaks.
+    pub parent_session: Option<String>,
+    pub agent: Option<String>,
+    /// The response that the request goes on from.
+    pub previous_response: Option<String>,
     pub user: Option<String>,
     pub tags: Vec<String>,
     pub metadata: Map<String, Value>,
@@ -33,64 +44,41 @@ pub enum ActiveRun {
     Any,
 }
 
-/// Session headers of gateways, routers and agents, in order of precedence after tapline's own and the
-/// path. Source: the projects' documentation, 2026-11.
-const SESSION_HEADERS: [&str; 21] = [
-    "helicone-session-id",
-    "x-litellm-session-id",
-    "x-litellm-trace-id",
-    "x-portkey-trace-id",
-    "x-bf-session-id",
-    "x-langwatch-thread-id",
-    "x-thread-id",
-    "agent-session-id",
-    "x-dynamo-session-id",
-    "x-claude-code-session-id",
-    "x-opencode-session",
-    "x-session-id",
-    "x-session-affinity",
-    "session-id",
-    "session_id",
-    "thread-id",
-    "conversation_id",
-    "x-agentweave-session-id",
-    "x-1panel-conversation-id",
-    "x-merge-trace-id",
-    "x-conversation-id",
-];
-
-const USER_HEADERS: [&str; 4] =
-    ["helicone-user-id", "x-litellm-end-user-id", "x-litellm-customer-id", "x-langwatch-end-user-id"];
-
-/// Body fields that name a session, as paths into the request.
-const SESSION_FIELDS: [&[&str]; 6] = [
-    &["litellm_session_id"],
-    &["session_id"],
-    &["metadata", "session_id"],
-    &["conversation", "id"],
-    &["conversation"],
-    &["metadata", "thread_id"],
-];
-
-const USER_FIELDS: [&[&str]; 3] = [&["user"], &["safety_identifier"], &["metadata", "user_id"]];
+/// What the operator says of keys: the experiment of calls that come with one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// By fingerprint.
+    pub keys: BTreeMap<String, String>,
+}
 
 /// Settles a call's place from its head and, last, its body.
-pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
+pub fn group(config: &Config, opened: &Opened, exchange: &Exchange) -> Grouping {
     let mut grouping = Grouping::default();
     let mut also: Vec<Value> = Vec::new();
+    let baggage = Baggage::of(opened);
 
+    let key = opened.key_fingerprint.as_ref().and_then(|key| config.keys.get(key)).cloned();
     grouping.placement.experiment = first(
         [
             ("header:x-tapline-experiment", header(opened, "x-tapline-experiment")),
             ("path:exp", opened.scope.experiment.clone()),
-        ],
+            ("header:helicone-experiment-id", header(opened, "helicone-experiment-id")),
+        ]
+        .map(|(rule, value)| (rule.to_owned(), value))
+        .into_iter()
+        .chain(baggage.rules(&names::BAGGAGE_EXPERIMENTS))
+        .chain([("api key".to_owned(), key)]),
         "an experiment name",
         &mut grouping.rules.experiment,
         &mut also,
         &mut grouping.notes,
     );
     grouping.placement.run = first(
-        [("header:x-tapline-run", header(opened, "x-tapline-run")), ("path:run", opened.scope.run.clone())],
+        [
+            ("header:x-tapline-run", header(opened, "x-tapline-run")),
+            ("path:run", opened.scope.run.clone()),
+            ("header:x-run-id", header(opened, "x-run-id")),
+        ],
         "a run id or name",
         &mut grouping.rules.run,
         &mut also,
@@ -101,29 +89,52 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
         ("header:x-tapline-session".to_owned(), header(opened, "x-tapline-session")),
         ("path:s".to_owned(), opened.scope.session.clone()),
     ];
-    // Rules are named for what is there alone: nearly all of these are not.
-    let of_header = |name: &&str| Some((format!("header:{name}"), Some(header(opened, name)?)));
-    let of_field = |path: &&[&str]| Some((format!("body:{}", path.join(".")), Some(field(exchange, path)?)));
-    let vendors = SESSION_HEADERS.iter().filter_map(of_header);
-    let fields = SESSION_FIELDS.iter().filter_map(of_field);
-    grouping.session = first(
-        own.into_iter().chain(vendors).chain(fields),
-        "a session id",
-        &mut grouping.rules.session,
-        &mut also,
-        &mut grouping.notes,
-    );
+    let fields =
+        names::SESSION_FIELDS.iter().map(|path| (format!("body:{}", path.join(".")), field(exchange, path)));
+    let sessions = own
+        .into_iter()
+        .chain(headers(opened, &names::GATEWAY_SESSIONS))
+        .chain(headers(opened, &names::AGENT_SESSIONS))
+        .chain(any_session(opened))
+        .chain(fields)
+        .chain([("body:metadata.user_id".to_owned(), claude_session(exchange))])
+        .chain(baggage.rules(&names::BAGGAGE_SESSIONS));
+    grouping.session =
+        first(sessions, "a session id", &mut grouping.rules.session, &mut also, &mut grouping.notes);
+    let mut unsaid = (None, Vec::new());
+    let mut quietly = |names: &[&str], what: &str, notes: &mut Vec<String>| {
+        first(headers(opened, names), what, &mut unsaid.0, &mut unsaid.1, notes)
+    };
+    grouping.parent_session = quietly(&names::PARENT_SESSIONS, "a session id", &mut grouping.notes)
+        .filter(|parent| grouping.session.as_ref() != Some(parent));
+    grouping.agent = quietly(&names::AGENTS, "an agent's id", &mut grouping.notes);
+    grouping.previous_response = field(exchange, &["previous_response_id"]);
 
-    let users = USER_HEADERS
-        .iter()
-        .chain(&["x-tapline-user"])
-        .filter_map(of_header)
-        .chain(USER_FIELDS.iter().filter_map(of_field));
+    let users = headers(opened, &names::USERS)
+        .chain(
+            names::USER_FIELDS.iter().map(|path| (format!("body:{}", path.join(".")), field(exchange, path))),
+        )
+        .chain(baggage.rules(&names::BAGGAGE_USERS));
     let mut user_rule = None;
     grouping.user = first(users, "a user id", &mut user_rule, &mut also, &mut grouping.notes);
 
-    for name in ["x-tapline-tags", "x-litellm-tags", "x-tags"] {
-        let Some(list) = header(opened, name) else { continue };
+    tags(opened, &baggage, &mut grouping);
+    metadata(opened, exchange, &mut grouping);
+    if !also.is_empty() {
+        grouping.metadata.insert("tapline.also_named".to_owned(), Value::Array(also));
+    }
+
+    let named = grouping.placement.experiment.is_some() || grouping.placement.run.is_some();
+    if !named {
+        grouping.rules.experiment = Some("default".to_owned());
+    }
+    grouping
+}
+
+fn tags(opened: &Opened, baggage: &Baggage, grouping: &mut Grouping) {
+    let said = names::TAGS.iter().filter_map(|name| Some((*name, header(opened, name)?)));
+    let carried = names::BAGGAGE_TAGS.iter().filter_map(|name| Some((*name, baggage.get(name)?)));
+    for (name, list) in said.chain(carried) {
         for tag in list.split(',').map(str::trim).filter(|tag| !tag.is_empty()) {
             match check_name("a tag", tag) {
                 Ok(()) if !grouping.tags.iter().any(|known| known == tag) => {
@@ -134,15 +145,31 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
             }
         }
     }
-    if let Some(text) = header(opened, "x-tapline-metadata") {
+}
+
+fn metadata(opened: &Opened, exchange: &Exchange, grouping: &mut Grouping) {
+    for name in names::METADATA {
+        let Some(text) = header(opened, name) else { continue };
         match serde_json::from_str::<Map<String, Value>>(&text) {
-            Ok(pairs) => grouping.metadata = pairs,
+            Ok(pairs) => {
+                for (key, value) in pairs {
+                    grouping.metadata.entry(key).or_insert(value);
+                }
+            }
             Err(error) => {
                 grouping.notes.push(format!(
-                    "x-tapline-metadata: expected a JSON object such as {{\"dataset\":\"v2\"}}: {error}; kept as text"
+                    "{name}: expected a JSON object such as {{\"dataset\":\"v2\"}}: {error}; kept as text"
                 ));
-                grouping.metadata.insert("x-tapline-metadata".to_owned(), Value::String(text));
+                grouping.metadata.insert(name.to_owned(), Value::String(text));
             }
+        }
+    }
+    for (name, _) in &opened.headers {
+        let Some(key) = names::PROPERTIES.iter().find_map(|prefix| name.strip_prefix(prefix)) else {
+            continue;
+        };
+        if let Some(value) = header(opened, name) {
+            grouping.metadata.entry(key.to_owned()).or_insert(Value::String(value));
         }
     }
     if let Some(Value::Object(pairs)) = exchange.request.parameters.get("metadata") {
@@ -150,15 +177,40 @@ pub fn group(opened: &Opened, exchange: &Exchange) -> Grouping {
             grouping.metadata.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
-    if !also.is_empty() {
-        grouping.metadata.insert("tapline.also_named".to_owned(), Value::Array(also));
-    }
+}
 
-    let named = grouping.placement.experiment.is_some() || grouping.placement.run.is_some();
-    if !named {
-        grouping.rules.experiment = Some("default".to_owned());
+fn headers<'a>(
+    opened: &'a Opened,
+    names: &'a [&str],
+) -> impl Iterator<Item = (String, Option<String>)> + use<'a> {
+    names.iter().map(|name| (format!("header:{name}"), header(opened, name)))
+}
+
+/// `x-<vendor>-session-id` of a vendor that is not listed.
+fn any_session(opened: &Opened) -> impl Iterator<Item = (String, Option<String>)> + use<'_> {
+    let (prefix, suffix) = names::ANY_SESSION;
+    opened
+        .headers
+        .iter()
+        .map(|(name, _)| name)
+        .filter(move |name| {
+            let vendor = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+            vendor.is_some_and(|vendor| !vendor.is_empty() && vendor != "parent")
+                && !names::GATEWAY_SESSIONS.contains(&name.as_str())
+                && !names::AGENT_SESSIONS.contains(&name.as_str())
+                && !names::PARENT_SESSIONS.contains(&name.as_str())
+        })
+        .map(|name| (format!("header:{name}"), header(opened, name)))
+}
+
+/// The session that Claude Code writes into its user id: `user_…_session_<uuid>`, or in a JSON object there.
+fn claude_session(exchange: &Exchange) -> Option<String> {
+    let id = field(exchange, &["metadata", "user_id"])?;
+    if let Some((_, session)) = id.rsplit_once("_session_") {
+        return Some(session.to_owned()).filter(|session| session.len() == 36);
     }
-    grouping
+    let object: Map<String, Value> = serde_json::from_str(&id).ok()?;
+    Some(object.get("session_id")?.as_str()?.to_owned())
 }
 
 /// The caller's address, port aside, where its calls may be placed by it.
@@ -221,102 +273,4 @@ fn field(exchange: &Exchange, path: &[&str]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{
-        CallId, SpanId, TraceId, UnixNanos,
-        call::Dialect,
-        exchange::{Request, Response, Timing},
-        record::Scope,
-    };
-
-    fn call(headers: &[(&str, &str)], scope: Scope, parameters: Value) -> Grouping {
-        let opened = Opened {
-            call: CallId([1; 16]),
-            trace: TraceId([1; 16]),
-            span: SpanId([1; 8]),
-            parent_span: None,
-            at: UnixNanos(0),
-            method: "POST".into(),
-            target: "/chat/completions".into(),
-            upstream: "default".into(),
-            provider: "openai".into(),
-            server_address: "x".into(),
-            server_port: 1,
-            scope,
-            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            peer: None,
-            key_fingerprint: None,
-        };
-        let exchange = Exchange {
-            dialect: Dialect::ChatCompletions,
-            operation: "chat".into(),
-            request: Request {
-                parameters: parameters.as_object().cloned().unwrap_or_default(),
-                ..Request::default()
-            },
-            response: Response::default(),
-            streamed: false,
-            timing: Timing::default(),
-            notes: vec![],
-        };
-        group(&opened, &exchange)
-    }
-
-    #[test]
-    fn nothing_said_is_the_default_experiment() {
-        let grouping = call(&[], Scope::default(), Value::Null);
-        assert_eq!(grouping.placement, Placement::default());
-        assert_eq!(grouping.rules.experiment.as_deref(), Some("default"));
-        assert_eq!(grouping.session, None);
-    }
-
-    #[test]
-    fn own_headers_win_over_the_path_and_all_hits_are_kept() {
-        let scope = Scope { run: Some("r-path".into()), experiment: None, session: Some("s-path".into()) };
-        let grouping = call(
-            &[("x-tapline-run", "r-head"), ("helicone-session-id", "s-vendor")],
-            scope,
-            serde_json::json!({"conversation": {"id": "conv_1"}, "user": "u1"}),
-        );
-        assert_eq!(grouping.placement.run.as_deref(), Some("r-head"));
-        assert_eq!(grouping.rules.run.as_deref(), Some("header:x-tapline-run"));
-        assert_eq!(grouping.session.as_deref(), Some("s-path"));
-        assert_eq!(grouping.rules.session.as_deref(), Some("path:s"));
-        assert_eq!(grouping.user.as_deref(), Some("u1"));
-        assert_eq!(
-            grouping.metadata["tapline.also_named"],
-            serde_json::json!([
-                "path:run=r-path",
-                "header:helicone-session-id=s-vendor",
-                "body:conversation.id=conv_1"
-            ])
-        );
-        assert_eq!(grouping.rules.experiment, None, "the run decides the experiment");
-    }
-
-    #[test]
-    fn tags_and_metadata_are_read_leniently() {
-        let grouping = call(
-            &[("x-tapline-tags", "a, b,,a"), ("x-tapline-metadata", "{broken")],
-            Scope::default(),
-            Value::Null,
-        );
-        assert_eq!(grouping.tags, ["a", "b"]);
-        assert_eq!(grouping.metadata["x-tapline-metadata"], "{broken");
-        assert_eq!(grouping.notes.len(), 1);
-    }
-
-    #[test]
-    fn names_are_utf8_when_the_bytes_are_and_bad_ones_are_noted() {
-        let long = "x".repeat(300);
-        let grouping = call(
-            &[("x-tapline-experiment", "\u{c3}\u{a4}"), ("x-tapline-session", &long), ("x-session-id", "ok")],
-            Scope::default(),
-            Value::Null,
-        );
-        assert_eq!(grouping.placement.experiment.as_deref(), Some("ä"));
-        assert_eq!(grouping.session.as_deref(), Some("ok"));
-        assert_eq!(grouping.notes.len(), 1);
-    }
-}
+mod tests;

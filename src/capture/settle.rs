@@ -11,12 +11,14 @@ use super::{
     redact,
 };
 use crate::{
+    chain,
     model::{
-        UnixNanos,
+        NanoUsd, UnixNanos,
         call::{Call, CallStatus, Dialect, Settled},
         content::{Arrival, Body},
         exchange::{Exchange, MessagePart, Request, Response, Timing},
-        record::{self, Closed, Header, Outcome, Source},
+        lineage::{Lineage, Saving},
+        record::{self, Closed, Header, Opened, Outcome, Source},
         usage::{Usage, UsageSource},
     },
     pricing::{Billing, PriceTable},
@@ -30,6 +32,7 @@ pub struct Settler {
     prices: Arc<ArcSwap<PriceTable>>,
     active_run: Arc<ArcSwap<ActiveRun>>,
     limits: Limits,
+    grouping: Arc<group::Config>,
 }
 
 impl Settler {
@@ -38,6 +41,7 @@ impl Settler {
             prices: Arc::new(ArcSwap::new(prices)),
             active_run: Arc::new(ArcSwap::from_pointee(ActiveRun::default())),
             limits,
+            grouping: Arc::default(),
         }
     }
 
@@ -49,6 +53,11 @@ impl Settler {
     /// Calls that are settled from now on, by any clone, are placed by another rule.
     pub fn place_by(&self, active_run: ActiveRun) {
         self.active_run.store(Arc::new(active_run));
+    }
+
+    /// With what the operator says of keys.
+    pub fn grouping(self, config: group::Config) -> Self {
+        Self { grouping: Arc::new(config), ..self }
     }
 
     /// The call's texts move into the row; when this panics they are still there.
@@ -72,8 +81,10 @@ impl Settler {
     }
 
     fn settle_as(&self, finished: &mut Finished, mut exchange: Exchange) -> Settled {
-        let mut grouping = group::group(&finished.opened, &exchange);
+        let mut grouping = group::group(&self.grouping, &finished.opened, &exchange);
         grouping.placement.peer = group::peer(&finished.opened, **self.active_run.load());
+        let marked = memchr::memmem::find(&finished.sent, b"\"cache_control\"").is_some();
+        let outline = chain::outline(&exchange, marked);
         let Finished { opened, sent, answered, received, frames, closed } = finished;
 
         let mut notes = take(&mut exchange.notes);
@@ -112,6 +123,7 @@ impl Settler {
             )
         });
 
+        let saving = self.saving(&usage, usage_source, opened, &exchange);
         let begun = opened.at;
         let since = |at: UnixNanos| at.since(begun).max(0);
         let name = span_name(&exchange, &opened.method, &opened.target);
@@ -206,7 +218,44 @@ impl Settler {
             request,
             response: Body::raw(take(received)),
             arrivals,
+            lineage: Lineage {
+                outline,
+                parent_session: grouping.parent_session,
+                agent: grouping.agent,
+                previous_response: grouping.previous_response,
+                saving,
+                cache_diagnosis: exchange.response.cache_diagnosis,
+            },
         }
+    }
+
+    /// What a prompt cache that had everything would have taken off the price of the input. `None` where the
+    /// price is not known, or tells cached input from other input in no way.
+    fn saving(
+        &self,
+        usage: &Usage,
+        source: Option<UsageSource>,
+        opened: &Opened,
+        exchange: &Exchange,
+    ) -> Option<Saving> {
+        let input = usage.input.filter(|_| source == Some(UsageSource::Reported))?;
+        let tokens = input.saturating_sub(usage.cache_read.unwrap_or(0));
+        if tokens == 0 || input < chain::cache::LEAST_CACHED {
+            return None;
+        }
+        let billing = Billing {
+            provider: &opened.provider,
+            response_model: exchange.response.model.as_deref(),
+            request_model: exchange.request.model.as_deref(),
+            service_tier: exchange.response.service_tier.as_deref(),
+            at: opened.at,
+        };
+        // By the price table, also where the provider named the amount: it names no other.
+        let paid = Usage { reported_cost_nano_usd: None, ..usage.clone() };
+        let full = self.prices.load().cost(&paid, &billing)?.total;
+        let cached = Usage { cache_read: Some(input), cache_write: None, cache_write_long: None, ..paid };
+        let amount = full.0 - self.prices.load().cost(&cached, &billing)?.total.0;
+        (amount > 0).then_some(Saving { amount: NanoUsd(amount), tokens })
     }
 
     fn read(&self, finished: &Finished) -> Exchange {

@@ -1,14 +1,20 @@
 //! `tapline cost`: what calls cost, and how much of that is estimated or unknown.
 
 use super::{FAILED, Stop, output::Output, reach::Reach};
-use crate::report::{CostReport, cost, csv};
+use crate::report::{CacheReport, CostReport, cost, csv};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: tapline cost --by model,day --since 7d")]
+#[command(
+    after_help = "Example: tapline cost --by model,day --since 7d\n         tapline cost --cache-loss --by cause,model"
+)]
 pub(super) struct Args {
-    /// Dimensions, comma separated: day, hour, experiment, run, model, provider, upstream, operation, key.
-    #[arg(long, default_value = "model")]
-    by: String,
+    /// Dimensions, comma separated: day, hour, experiment, run, model, provider, upstream, operation, key; with
+    /// --cache-loss day, experiment, run, session, provider, model, prompt, user, cause [default: model, or cause].
+    #[arg(long)]
+    by: Option<String>,
+    /// What prompt caches could have read and did not, and what that cost.
+    #[arg(long)]
+    cache_loss: bool,
     /// From this time, date or age on; whole hours.
     #[arg(long)]
     since: Option<String>,
@@ -32,14 +38,33 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    let by = args.by.unwrap_or_else(|| if args.cache_loss { "cause" } else { "model" }.to_owned());
     let all = [
-        ("by", Some(args.by)),
+        ("by", Some(by)),
         ("since", args.since),
         ("until", args.until),
         ("experiment", args.experiment),
         ("run", args.run),
     ];
     let query: Vec<_> = all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    if args.cache_loss {
+        let report: CacheReport = args.reach.open(output).await?.json("/api/v1/cache", &query).await?;
+        if args.json {
+            output.line(&serde_json::to_string_pretty(&report)?)?;
+        } else if args.csv {
+            output.write(&csv::table(&report.exact()))?;
+        } else if report.totals.calls > 0 {
+            output.table(&report.readable())?;
+        }
+        output.flush()?;
+        if report.totals.calls == 0 {
+            return Err(Stop::error(FAILED, "no call was found that is long enough for a prompt cache"));
+        }
+        if report.totals.unpriced_calls > 0 && !args.json && !args.csv {
+            output.note(&format!("{} calls missed tokens of an unknown price", report.totals.unpriced_calls));
+        }
+        return Ok(());
+    }
     let report: CostReport = args.reach.open(output).await?.json("/api/v1/costs", &query).await?;
     if args.json {
         output.line(&serde_json::to_string_pretty(&report)?)?;

@@ -3,26 +3,31 @@
 //!
 //! A verb is added by its file, its line in `Command` and its line in `Command::run`.
 
+mod blame;
 mod calls;
 mod config;
 mod cost;
 mod demo;
+mod diff;
 mod experiments;
 mod export;
 mod filter;
 mod import;
 mod line;
+mod log;
 mod output;
 mod reach;
 mod run;
 mod runs;
 mod serve;
+mod sessions;
 mod show;
 mod show_run;
 mod show_text;
 mod signals;
 mod simulate;
 mod status;
+mod step;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -77,6 +82,14 @@ enum Command {
     Calls(calls::Args),
     /// Show one call whole, or one run.
     Show(show::Args),
+    /// List sessions: conversations and jobs, the one that was active last first.
+    Sessions(sessions::Args),
+    /// A session as it was spoken, call by call.
+    Log(log::Args),
+    /// Two calls side by side, message by message and word by word.
+    Diff(diff::Args),
+    /// Which call brought each tool and message into a call's prompt.
+    Blame(blame::Args),
     /// List runs, newest first.
     Runs(runs::Args),
     /// List experiments.
@@ -101,6 +114,10 @@ impl Command {
             Self::Tail(args) => tail::run(args, output).await,
             Self::Calls(args) => calls::run(args, output).await,
             Self::Show(args) => show::run(args, output).await,
+            Self::Sessions(args) => sessions::run(args, output).await,
+            Self::Log(args) => log::run(args, output).await,
+            Self::Diff(args) => diff::run(args, output).await,
+            Self::Blame(args) => blame::run(args, output).await,
             Self::Runs(args) => runs::run(args, output).await,
             Self::Experiments(args) => experiments::run(args, output).await,
             Self::Import(args) => import::run(args, output).await,

@@ -7,20 +7,24 @@ use super::{
     FAILED, Stop,
     output::Output,
     reach::{Api, Reach, segment},
-    show_run, show_text,
+    show_run, show_text, step,
 };
 use crate::api::{CallList, CallWhole, RunWhole};
 
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: tapline show last\n         tapline show 019ab3f2c4d17 --raw request | jq .messages\n         \
-    tapline show run v3"
+    tapline show --tree last\n         tapline show run v3"
 )]
 pub(super) struct Args {
-    /// Call id, the first digits of one, a span id, or `last`; or `run`, before a run's id or name.
+    /// Call id, the first digits of one, a span id, or `last`; with --tree a session; or `run`, before a run's id
+    /// or name.
     id: String,
     /// After `run`: the run's id, or its name when exactly one run has it.
     run: Option<String>,
+    /// A session as a tree: who goes on from whom, and the sessions of its sub-agents.
+    #[arg(long, conflicts_with_all = ["headers", "json", "raw", "run"])]
+    tree: bool,
     /// Request and response headers too.
     #[arg(long)]
     headers: bool,
@@ -57,6 +61,11 @@ pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
         }
         return Ok(output.flush()?);
     }
+    if args.tree {
+        let text = step::tree(&api, &args.id, output).await?;
+        output.write(&text)?;
+        return Ok(output.flush()?);
+    }
     let id = if args.id == "last" { last(&api).await? } else { segment(&args.id)? };
     if let Some(raw) = args.raw {
         let noun = if raw == Raw::Request { "request" } else { "response" };
@@ -79,7 +88,7 @@ pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     Ok(output.flush()?)
 }
 
-async fn last(api: &Api) -> anyhow::Result<String> {
+pub(super) async fn last(api: &Api) -> anyhow::Result<String> {
     let list: CallList = api.json("/api/v1/calls", &[("limit", "1".to_owned())]).await?;
     let newest = list.calls.into_iter().next();
     newest.map(|call| call.id).ok_or_else(|| Stop::error(FAILED, "no call was found"))

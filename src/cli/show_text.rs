@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::{line, output::Output};
+use super::{line, output::Output, step};
 use crate::{
     api::CallWhole,
-    model::exchange::{Message, MessagePart},
+    model::{
+        NanoUsd,
+        exchange::{Message, MessagePart},
+    },
     report::{
         CallRow, Tone,
         call::blame,
@@ -18,8 +21,9 @@ use crate::{
 pub(super) fn call(whole: &CallWhole, headers: bool, output: &Output) -> String {
     let look = output.look;
     let mut page = Page { text: String::new(), look };
-    facts(&mut page, &whole.call, output);
+    facts(&mut page, whole, output);
     usage(&mut page, &whole.call);
+    cache(&mut page, whole);
     failure(&mut page, &whole.call);
     if headers {
         for (title, head) in
@@ -85,7 +89,8 @@ fn ms(ms: f64) -> String {
     figures::duration(figures::ns_of_ms(ms))
 }
 
-fn facts(page: &mut Page, row: &CallRow, output: &Output) {
+fn facts(page: &mut Page, whole: &CallWhole, output: &Output) {
+    let row = &whole.call;
     let (tone, mark) = line::mark(row.status);
     let look = page.look;
     let head = format!(
@@ -124,6 +129,14 @@ fn facts(page: &mut Page, row: &CallRow, output: &Output) {
     page.maybe("run", run.map(|run| format!("{run}{}", rule(&row.rules.run))).as_deref());
     let session = row.session.as_deref().map(|session| format!("{session}{}", rule(&row.rules.session)));
     page.maybe("session", session.as_deref());
+    if let Some(link) = &whole.link {
+        let parent: String = link.parent.chars().take(16).collect();
+        let sure = link.confidence * 100.0;
+        page.fact(
+            "goes on from",
+            &format!("{parent}: {}, {sure:.0} % sure ({})", step::kind(link.kind), link.why),
+        );
+    }
     page.maybe("user", row.user.as_deref());
     page.maybe("tags", (!row.tags.is_empty()).then(|| row.tags.join(", ")).as_deref());
     page.maybe("finish", (!row.finish_reasons.is_empty()).then(|| row.finish_reasons.join(", ")).as_deref());
@@ -167,6 +180,30 @@ fn usage(page: &mut Page, row: &CallRow) {
             page.fact("cost", &format!("{cost} by {price}"));
         }
         (None, _) => page.fact("cost", "unknown: no price is known for this call"),
+    }
+}
+
+/// What a prompt cache could have read, where that is more than it did or the provider says otherwise.
+fn cache(page: &mut Page, whole: &CallWhole) {
+    let Some(cache) = whole.cache.as_ref().filter(|cache| cache.missed_tokens > 0 || cache.disputed) else {
+        return;
+    };
+    page.title("prompt cache");
+    let lost =
+        cache.lost_nano_usd.map_or_else(|| "an unknown amount".to_owned(), |lost| NanoUsd(lost).to_string());
+    page.fact(
+        "missed",
+        &format!(
+            "{} of {} tokens that could have been read, for {lost}",
+            figures::count(cache.missed_tokens),
+            figures::count(cache.cacheable_tokens)
+        ),
+    );
+    page.maybe("because", cache.why.as_deref());
+    page.maybe("compared with", cache.compared_with.as_deref());
+    if let Some(word) = &cache.provider_says {
+        let against = if cache.disputed { ", which contradicts" } else { "" };
+        page.fact("provider says", &format!("{word}{against}"));
     }
 }
 

@@ -27,6 +27,7 @@ pub struct Settings {
     pub capture: CaptureSection,
     pub journal: JournalSection,
     pub store: StoreSection,
+    pub sessions: SessionsSection,
     pub export: ExportSection,
     pub artifacts: ArtifactsSection,
     pub prices: PricesSection,
@@ -125,6 +126,18 @@ pub struct StoreSection {
     pub busy_timeout: Duration,
     #[serde(deserialize_with = "compression_level")]
     pub compression_level: i32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionsSection {
+    #[serde(deserialize_with = "flag")]
+    pub infer: bool,
+    #[serde(deserialize_with = "list")]
+    pub except: Vec<String>,
+    /// Experiment by fingerprint of the key.
+    #[serde(deserialize_with = "pairs")]
+    pub keys: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -298,6 +311,20 @@ fn optional_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pa
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let words = text(deserializer)?;
     Ok(words.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect())
+}
+
+/// Names and values between commas; none when empty.
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    expect(deserializer, "names and values as in \"name=value, name2=value2\"", |value| {
+        let pairs = value.as_str()?.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+        pairs
+            .map(|pair| {
+                let (name, value) = pair.split_once('=')?;
+                let (name, value) = (name.trim(), value.trim());
+                (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+            })
+            .collect()
+    })
 }
 
 fn filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

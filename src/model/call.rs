@@ -9,6 +9,7 @@ use super::{
     content::{Arrival, Body},
     exchange::Job,
     id::ExperimentId,
+    lineage::Lineage,
     record::{Outcome, Source},
     usage::{Usage, UsageSource},
 };
@@ -267,4 +268,6 @@ pub struct Settled {
     pub request: Body,
     pub response: Body,
     pub arrivals: Vec<Arrival>,
+    /// What it may be joined to other calls by.
+    pub lineage: Lineage,
 }

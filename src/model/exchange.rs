@@ -115,6 +115,9 @@ pub struct Response {
     pub error: Option<UpstreamError>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<Job>,
+    /// Why the provider says that its prompt cache was not read, in its word (`tools_changed`, `cache_hit`, …).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cache_diagnosis: Option<String>,
     /// True when the dialect's own end was seen (`[DONE]`, `response.completed`, a whole JSON body).
     pub complete: bool,
 }

@@ -177,3 +177,47 @@ pub struct ExperimentSummary {
     pub runs: u64,
     pub totals: CostRow,
 }
+
+/// Which sessions. Every field that is set must hold. The one that was active last comes first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Experiment id or name.
+    pub experiment: Option<String>,
+    /// Run id or name.
+    pub run: Option<String>,
+    pub user: Option<String>,
+    /// The session that they come from.
+    pub parent: Option<String>,
+    /// Found by tapline, or named by a caller.
+    pub inferred: Option<bool>,
+    /// Active at or after / before.
+    pub since: Option<UnixNanos>,
+    pub until: Option<UnixNanos>,
+    /// With at least so many calls.
+    pub min_calls: Option<u64>,
+}
+
+/// Where a page of sessions ended. Opaque outside (`encode`/`decode`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionCursor {
+    pub last_at: UnixNanos,
+    pub id: String,
+}
+
+impl SessionCursor {
+    pub fn encode(&self) -> String {
+        format!("{:016x}{}", self.last_at.0, self.id)
+    }
+
+    pub fn decode(text: &str) -> Result<Self, super::Error> {
+        let wrong = || {
+            super::Error::invalid(format!(
+                "expected the `next_cursor` of an earlier page, found {:?}",
+                text.chars().take(80).collect::<String>()
+            ))
+        };
+        let (at, id) = text.split_at_checked(16).ok_or_else(wrong)?;
+        let at = i64::from_str_radix(at, 16).map_err(|_| wrong())?;
+        Ok(Self { last_at: UnixNanos(at), id: id.to_owned() })
+    }
+}

@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod filter;
 pub mod id;
 pub mod latency;
+pub mod lineage;
 pub mod logged_model;
 pub mod metric;
 pub mod money;

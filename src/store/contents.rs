@@ -188,18 +188,18 @@ pub(super) fn path(connection: &Connection, turn: i64, count: u64) -> Result<Vec
 
 /// A bounded map that drops what was not asked for lately: when the young half is full it becomes the old
 /// half, and what is asked for in the old half moves to the young one.
-struct Generations<K, V> {
+pub(super) struct Generations<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     half: usize,
 }
 
 impl<K: Eq + Hash + Copy, V: Copy> Generations<K, V> {
-    fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) }
     }
 
-    fn get(&mut self, key: &K) -> Option<V> {
+    pub(super) fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
             return Some(*value);
         }
@@ -208,7 +208,7 @@ impl<K: Eq + Hash + Copy, V: Copy> Generations<K, V> {
         Some(value)
     }
 
-    fn put(&mut self, key: K, value: V) {
+    pub(super) fn put(&mut self, key: K, value: V) {
         if self.young.len() >= self.half && !self.young.contains_key(&key) {
             self.old = std::mem::take(&mut self.young);
         }

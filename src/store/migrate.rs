@@ -18,6 +18,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, name: "0003_jobs", sql: include_str!("migrations/0003_jobs.sql") },
     Migration { number: 4, name: "0004_tracking", sql: include_str!("migrations/0004_tracking.sql") },
     Migration { number: 5, name: "0005_kinds", sql: include_str!("migrations/0005_kinds.sql") },
+    Migration { number: 6, name: "0006_chain", sql: include_str!("migrations/0006_chain.sql") },
+    Migration { number: 7, name: "0007_cache", sql: include_str!("migrations/0007_cache.sql") },
 ];
 
 const CREATE: &str = "

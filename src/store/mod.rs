@@ -11,6 +11,8 @@ mod costs;
 mod cursors;
 mod jobs;
 mod kinds;
+mod ledger;
+mod links;
 mod migrate;
 mod mlflow;
 mod open;
@@ -19,6 +21,7 @@ mod readers;
 mod rollups;
 mod runs;
 mod search;
+mod sessions;
 mod settle;
 mod stats;
 #[cfg(test)]
@@ -31,15 +34,17 @@ use std::{fmt, path::Path, sync::Arc};
 
 use tokio::sync::broadcast;
 
-pub use self::{mlflow::MlflowDatabase, stats::StoreStats};
+pub use self::{links::SessionsConfig, mlflow::MlflowDatabase, stats::StoreStats};
 use self::{place::Place, readers::Readers, writer::Writer};
 use crate::model::{
     CallId, Error,
     call::{Call, Settled},
     content::StoredBody,
     filter::{
-        CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, search::RunSearch,
+        CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, SessionCursor,
+        SessionFilter, search::RunSearch,
     },
+    lineage::{CacheEntry, CacheQuery, CacheRow, Introduced, Link, Session, SessionCall},
     run::RunTotals,
 };
 
@@ -58,6 +63,8 @@ pub struct Config {
     pub busy_timeout_ms: u64,
     /// zstd's level for stored content: 1 (fast) to 22 (small).
     pub compression_level: i32,
+    /// Where sessions are looked for of calls that name none.
+    pub sessions: SessionsConfig,
 }
 
 impl Config {
@@ -77,7 +84,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { readers: 3, busy_timeout_ms: 5_000, compression_level: 3 }
+        Self { readers: 3, busy_timeout_ms: 5_000, compression_level: 3, sessions: SessionsConfig::default() }
     }
 }
 
@@ -252,6 +259,53 @@ impl Store {
     pub async fn experiment(&self, id: &str) -> Result<ExperimentSummary, Error> {
         let id = id.to_owned();
         self.readers.read(move |connection| runs::experiment(connection, &id)).await
+    }
+
+    /// The one that was active last first.
+    pub async fn sessions(
+        &self,
+        filter: SessionFilter,
+        limit: usize,
+        cursor: Option<SessionCursor>,
+    ) -> Result<Vec<Session>, Error> {
+        self.readers.read(move |connection| sessions::list(connection, &filter, limit, cursor.as_ref())).await
+    }
+
+    /// By id, or by the beginning of exactly one.
+    pub async fn session(&self, id: &str) -> Result<Session, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |connection| sessions::find(connection, &id)).await
+    }
+
+    /// The calls of a session in the order of their start, at most `limit`.
+    pub async fn session_calls(&self, session: &str, limit: usize) -> Result<Vec<SessionCall>, Error> {
+        let session = session.to_owned();
+        self.readers.read(move |connection| sessions::calls(connection, &session, limit)).await
+    }
+
+    /// How a call hangs under another; `None` where it begins a conversation.
+    pub async fn link(&self, call: CallId) -> Result<Option<Link>, Error> {
+        self.readers.read(move |connection| links::link(connection, call)).await
+    }
+
+    /// Which call brought each element of a call's prompt into its conversation, in the order of the prompt.
+    pub async fn blame(&self, call: CallId) -> Result<Vec<Introduced>, Error> {
+        self.readers.read(move |connection| links::blame(connection, call)).await
+    }
+
+    /// How many of its messages after the system prompt a call has from its parent.
+    pub async fn inherited(&self, call: CallId) -> Result<usize, Error> {
+        self.readers.read(move |connection| links::inherited(connection, call)).await
+    }
+
+    /// What a prompt cache could have read of a call's input; `None` where that does not apply.
+    pub async fn cache_entry(&self, call: CallId) -> Result<Option<CacheEntry>, Error> {
+        self.readers.read(move |connection| ledger::entry(connection, call)).await
+    }
+
+    /// Sums of the cache ledger: the largest loss first, or by day where that is the first dimension.
+    pub async fn cache_sums(&self, query: CacheQuery) -> Result<Vec<CacheRow>, Error> {
+        self.readers.read(move |connection| ledger::sums(connection, &query)).await
     }
 
     /// Sums of the rollups: largest cost first, or by time where the first dimension is one. Runs and

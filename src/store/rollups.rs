@@ -117,7 +117,7 @@ pub(super) struct Sums(pub(super) [i64; COLUMNS]);
 
 impl Sums {
     /// What one call is in a sum.
-    fn of(call: &Call) -> Self {
+    pub(super) fn of(call: &Call) -> Self {
         let tokens = |count: Option<u64>| count.unwrap_or(0).min(MOST_TOKENS) as i64;
         let usageless = call.usage.is_empty();
         let estimated = call.usage_source == Some(UsageSource::Estimated);

@@ -157,11 +157,8 @@ impl Select {
         }
         for (also, mut values) in terms {
             let several = values.len() > 1;
-            let value = match (values.pop(), several) {
-                (Some(value), false) => value,
-                // Only runs have several ids to one name, and they lead unless a trace does.
-                _ => return Ok(None),
-            };
+            // Only runs have several ids to one name, and they lead unless a trace does.
+            let (Some(value), false) = (values.pop(), several) else { return Ok(None) };
             and(&mut text, also.also(), value);
         }
         text.push_str(&format!(" ORDER BY {start} DESC, {sequence} DESC LIMIT ?"));

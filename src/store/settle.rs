@@ -1,7 +1,7 @@
 //! One settled call into the store: placed, written, its bodies interned, its sums added; or left as it is
 //! when it is there already. Runs inside the writer's transaction and never begins or ends one.
 
-use super::{Side, bodies, calls, jobs, rollups::Tally, runs, tracking, writer::Write};
+use super::{Side, bodies, calls, jobs, links, rollups::Tally, runs, tracking, writer::Write};
 use crate::model::{
     Error,
     call::{Call, Placement, Settled},
@@ -31,7 +31,7 @@ pub(super) fn settle(
 }
 
 fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Call, Error> {
-    let Settled { call, placement, job, request, response, arrivals } = settled;
+    let Settled { call, placement, job, request, response, arrivals, lineage } = settled;
     let connection = write.connection;
     if let Some(sequence) = calls::sequence(connection, call.id)?
         && let Some(stored) = calls::by_sequence(connection, sequence)?
@@ -43,9 +43,11 @@ fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Ca
     if let Some(job) = job {
         jobs::settle(connection, &mut call, job)?;
     }
+    let found = links::place(write, &mut call, lineage)?;
     let sequence = calls::insert(connection, write.interned, &call)?;
     bodies::insert(connection, write.interned, sequence, Side::Request, request, &[])?;
     bodies::insert(connection, write.interned, sequence, Side::Response, response, arrivals)?;
+    links::insert(write, sequence, &mut call, lineage, found)?;
     tally.add(&call);
     if let Some(run) = &call.run_id {
         runs::touch(connection, run, call.started_at, call.ended_at)?;

@@ -180,6 +180,7 @@ fn settled(call: Call) -> Settled {
         request: Body::default(),
         response: Body::default(),
         arrivals: Vec::new(),
+        lineage: Default::default(),
     }
 }
 

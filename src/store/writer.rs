@@ -11,7 +11,13 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{Config, contents::Interned, migrate, open, place::Place};
+use super::{
+    Config,
+    contents::Interned,
+    links::{Prompts, Recent, SessionsConfig},
+    migrate, open,
+    place::Place,
+};
 use crate::model::{Error, ErrorCode};
 
 /// Jobs waiting; beyond this, callers wait to hand theirs in.
@@ -25,6 +31,9 @@ const REMEMBERED: usize = 1 << 16;
 pub(super) struct Write<'w> {
     pub(super) connection: &'w Connection,
     pub(super) interned: &'w mut Interned,
+    pub(super) recent: &'w mut Recent,
+    pub(super) prompts: &'w mut Prompts,
+    pub(super) sessions: &'w SessionsConfig,
     /// The sequence of the newest call that the job stored.
     pub(super) newest: Option<i64>,
 }
@@ -87,7 +96,17 @@ impl Writer {
     ) -> Result<Self, Error> {
         let interned = Interned::new(config.compression_level, REMEMBERED)?;
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let thread = Thread { config, file, connection: Some(connection), interned, committed, place };
+        let (recent, prompts) = (Recent::default(), Prompts::default());
+        let thread = Thread {
+            config,
+            file,
+            connection: Some(connection),
+            interned,
+            recent,
+            prompts,
+            committed,
+            place,
+        };
         thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.work(jobs)).map_err(
             |error| Error::internal(format!("expected to start the store's writer, found: {error}")),
         )?;
@@ -133,6 +152,8 @@ struct Thread {
     /// `None` after a failure, until it is opened again.
     connection: Option<Connection>,
     interned: Interned,
+    recent: Recent,
+    prompts: Prompts,
     committed: broadcast::Sender<i64>,
     place: Place,
 }
@@ -207,6 +228,8 @@ impl Thread {
             }
             Err(error) => {
                 self.interned.forget();
+                self.recent.forget();
+                self.prompts = Prompts::default();
                 // Being locked or full passes by itself; anything else may be the connection's own fault.
                 if error.code != ErrorCode::Busy || !self.rolled_back() {
                     self.connection = None;
@@ -239,7 +262,14 @@ impl Thread {
         let mut newest = None;
         for job in group {
             connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-            let mut write = Write { connection, interned: &mut self.interned, newest: None };
+            let mut write = Write {
+                connection,
+                interned: &mut self.interned,
+                recent: &mut self.recent,
+                prompts: &mut self.prompts,
+                sessions: &self.config.sessions,
+                newest: None,
+            };
             let run = catch_unwind(AssertUnwindSafe(|| job.run(&mut write))).unwrap_or_else(|_| {
                 Err(Error::internal("expected the store's work to end, found it panicked"))
             });
@@ -247,6 +277,8 @@ impl Thread {
                 Ok(()) => newest = write.newest.or(newest),
                 Err(error) => {
                     self.interned.forget();
+                    self.recent.forget();
+                    self.prompts = Prompts::default();
                     // A full disk or a failing one ends the whole transaction, not the savepoint alone; and
                     // what one job is refused for want of room or a lock, the others would be too.
                     if connection.is_autocommit() || error.code == ErrorCode::Busy {

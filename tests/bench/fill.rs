@@ -138,6 +138,6 @@ fn settled(number: u64, spans: u64, now: i64) -> Settled {
             r#"{{"choices":[{{"message":{{"role":"assistant","content":"answer {number}"}}}}]}}"#
         ))),
         arrivals: Vec::new(),
-        job: None,
+        lineage: Default::default(),
     }
 }

@@ -6,5 +6,6 @@
 mod harness;
 mod mlflow;
 mod proxy;
+mod sessions;
 mod tidy;
 mod whole;

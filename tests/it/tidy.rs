@@ -7,10 +7,11 @@ use std::{
 };
 
 /// A module's layer. Imports point down only, and siblings on layer 4 never import each other.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 24] = [
     ("model", 0),
     ("wire", 1),
     ("pricing", 1),
+    ("chain", 1),
     ("tokens", 1),
     ("search", 1),
     ("journal", 2),

@@ -120,6 +120,7 @@ pub(in crate::api) fn call(number: u8) -> Settled {
             .zip([300_000, 1_400_000, 1_450_000])
             .map(|(frame, offset_us)| Arrival { offset_us, length: frame.len() as u64 })
             .collect(),
+        lineage: Default::default(),
     }
 }
 

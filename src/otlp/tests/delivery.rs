@@ -36,6 +36,7 @@ async fn settle(store: &Store, numbers: std::ops::Range<u64>) {
                 request: Body::default(),
                 response: Body::default(),
                 arrivals: Vec::new(),
+                lineage: Default::default(),
             }
         })
         .collect();
@@ -303,6 +304,7 @@ async fn the_bodies_become_messages_and_a_missing_parent_decision_is_kept() {
         request: Body::raw(Bytes::copy_from_slice(request)),
         response: Body::raw(Bytes::copy_from_slice(response)),
         arrivals: Vec::new(),
+        lineage: Default::default(),
     };
     store.settle(vec![settled(chat, request, response), settled(unsampled, b"", b"")]).await.unwrap();
     let running = start(&config, &store);

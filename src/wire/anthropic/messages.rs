@@ -75,6 +75,11 @@ pub(super) fn envelope(
     match key {
         "id" => response.id = json::filled(Some(field)),
         "model" => response.model = json::filled(Some(field)),
+        "diagnostics" => {
+            let [reason] = json::pick(field.get(), ["cache_miss_reason"]);
+            response.cache_diagnosis =
+                reason.and_then(|reason| json::filled(json::pick(reason.get(), ["type"])[0]));
+        }
         "usage" => {
             counts.merge(field, notes);
             if let [Some(tier)] = json::pick(field.get(), ["service_tier"]) {

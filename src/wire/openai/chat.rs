@@ -183,6 +183,7 @@ impl AnswerDraft {
             job: None,
             complete: false,
             model,
+            cache_diagnosis: None,
         }
     }
 }

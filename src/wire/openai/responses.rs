@@ -37,6 +37,7 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
             "status" => state = json::filled(Some(field)),
             "incomplete_details" => reason = json::filled(json::pick(field.get(), ["reason"])[0]),
             "usage" => response.usage = usage::read(field, notes),
+            "prompt_cache_diagnostics" => response.cache_diagnosis = diagnosis(field),
             "tool_usage" => searches = web_searches(field, notes),
             "error" if json::is_truthy(field) => response.error = Some(error::from_value(field, status)),
             "output" => {
@@ -67,6 +68,13 @@ pub(in crate::wire) fn job(request: &Request, response: &Response, fetched: bool
     let background = request.parameters.get("background").is_some_and(|flag| flag == true);
     let id = response.id.clone().filter(|_| fetched || background)?;
     Some(Job { id, also: Vec::new(), asked: !fetched })
+}
+
+/// The reason of a miss, else the kind of outcome.
+fn diagnosis(raw: &RawValue) -> Option<String> {
+    let [kind, reason] = json::pick(raw.get(), ["type", "reason"]);
+    let inner = reason.and_then(|reason| json::pick(reason.get(), ["type"])[0]);
+    json::filled(inner.or(reason)).or_else(|| json::filled(kind))
 }
 
 fn web_searches(raw: &RawValue, notes: &mut Notes) -> Option<u64> {

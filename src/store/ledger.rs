@@ -1,0 +1,254 @@
+//! The cache ledger: what each call could have read from its provider's prompt cache, what broke the prefix,
+//! and the sums of it. Written with the call; `chain::cache` judges.
+
+mod read;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+pub(super) use read::{entry, sums};
+
+use super::{
+    links::{Kept, Prompt, Resolver},
+    writer::Write,
+};
+use crate::{
+    chain::{
+        cache::{self, Policy, Reference, Warm, WarmState},
+        hash,
+    },
+    model::{
+        Error, UnixNanos,
+        call::{Call, CallStatus},
+        lineage::{CacheCause, ElementKind, Lineage, Link, LinkKind, Outline},
+        usage::UsageSource,
+    },
+};
+
+/// The most that one call may add to a sum, as in `rollups`.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+
+const INSERT: &str = "
+    INSERT INTO cache (sequence, cacheable, missed, lost, cause, broke_kind, broke_at, reference, says, disputed)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const ADD: &str = "
+    INSERT INTO cache_sums (day, experiment_id, run_id, provider, model, prompt, user, cause, calls, input_tokens,
+        cacheable_tokens, read_tokens, missed_tokens, lost, unpriced_calls, disputed_calls)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        calls = calls + 1,
+        input_tokens = input_tokens + excluded.input_tokens,
+        cacheable_tokens = cacheable_tokens + excluded.cacheable_tokens,
+        read_tokens = read_tokens + excluded.read_tokens,
+        missed_tokens = missed_tokens + excluded.missed_tokens,
+        lost = lost + excluded.lost,
+        unpriced_calls = unpriced_calls + excluded.unpriced_calls,
+        disputed_calls = disputed_calls + excluded.disputed_calls";
+const ADD_TO_SESSION: &str =
+    "UPDATE sessions SET missed_tokens = missed_tokens + ?2, lost = lost + ?3 WHERE id = ?1";
+
+/// Kinds of element as they are in the store.
+const KINDS: [ElementKind; 4] =
+    [ElementKind::Tool, ElementKind::System, ElementKind::Parameter, ElementKind::Message];
+
+pub(super) fn number(kind: ElementKind) -> u8 {
+    match kind {
+        ElementKind::Tool => 0,
+        ElementKind::System => 1,
+        ElementKind::Parameter => 2,
+        ElementKind::Message => 3,
+    }
+}
+
+pub(super) fn element_kind(number: u8) -> Option<ElementKind> {
+    KINDS.get(usize::from(number)).copied()
+}
+
+/// Judges a call that is stored, and warms the cache with it.
+pub(super) fn add(
+    write: &mut Write<'_>,
+    sequence: i64,
+    call: &Call,
+    lineage: &Lineage,
+    outline: &Outline,
+    link: Option<&Link<i64>>,
+    prompt: &Prompt,
+) -> Result<(), Error> {
+    let reported = call.usage_source == Some(UsageSource::Reported);
+    let Some(input) = call.usage.input.filter(|_| reported && call.status == CallStatus::Ok) else {
+        return Ok(());
+    };
+    let policy = cache::policy(&call.provider, call.dialect, call.model().unwrap_or_default());
+    if input < policy.minimum {
+        return Ok(());
+    }
+    let lane = lane(call);
+    let (warm, lapsed) = warmth(write, call, outline, prompt, lane, input);
+    let said = hash::join(lane, hash::join(outline.system, outline.tools));
+    let mate = if outline.system | outline.tools == 0 { None } else { write.prompts.mate(said, sequence) };
+    let parent = link.filter(|link| !matches!(link.kind, LinkKind::Delegated | LinkKind::Compaction));
+    let compared = parent.map(|link| link.parent).or(mate);
+    let reference = match compared {
+        Some(other) => reference(write.connection, other, parent.is_none(), call, outline, policy)?,
+        None => None,
+    };
+    let verdict = cache::judge(outline, policy, &call.usage, warm, lapsed, reference.as_ref());
+    let lost = lineage.saving.filter(|saving| saving.tokens > 0).map(|saving| {
+        let amount = i128::from(saving.amount.0) * i128::from(verdict.missed) / i128::from(saving.tokens);
+        i64::try_from(amount).unwrap_or(i64::MAX).min(saving.amount.0)
+    });
+    let says = lineage.cache_diagnosis.as_deref();
+    let disputed = says.is_some_and(|word| cache::disputed(verdict.cause, word));
+    let connection = write.connection;
+    connection.prepare_cached(INSERT)?.execute(params![
+        sequence,
+        verdict.cacheable,
+        verdict.missed,
+        if verdict.missed == 0 { Some(0) } else { lost },
+        verdict.cause.map(CacheCause::number),
+        verdict.broke_at.map(|(kind, _)| number(kind)),
+        verdict.broke_at.map(|(_, at)| at),
+        compared.filter(|_| verdict.cause.is_some()),
+        says,
+        disputed,
+    ])?;
+    let missed = verdict.missed.min(MOST_TOKENS);
+    connection.prepare_cached(ADD)?.execute(params![
+        call.started_at.0.div_euclid(UnixNanos::DAY),
+        call.experiment_id,
+        call.run_id.as_deref().unwrap_or_default(),
+        call.provider,
+        call.model().unwrap_or_default(),
+        hash::join(outline.system, outline.tools) as i64,
+        call.user.as_deref().unwrap_or_default(),
+        verdict.cause.map_or(0, CacheCause::number),
+        input.min(MOST_TOKENS),
+        verdict.cacheable.min(MOST_TOKENS),
+        call.usage.cache_read.unwrap_or(0).min(MOST_TOKENS),
+        missed,
+        lost.filter(|_| missed > 0).unwrap_or(0),
+        missed > 0 && lost.is_none(),
+        disputed,
+    ])?;
+    if let Some(session) = call.session.as_deref().filter(|_| missed > 0) {
+        connection.prepare_cached(ADD_TO_SESSION)?.execute(params![session, missed, lost.unwrap_or(0)])?;
+    }
+    warm_up(write, call, outline, prompt, lane, policy, input);
+    Ok(())
+}
+
+/// Who shares a cache: calls with one key to one model of one provider. Wider than that a provider may share
+/// or not; nobody is blamed on a guess.
+fn lane(call: &Call) -> u64 {
+    let mut digest = hash::Digest::of("lane");
+    digest.text(&call.provider).text(&call.server_address).number(u64::from(call.server_port));
+    digest.maybe(call.request_model.as_deref()).maybe(call.key_fingerprint.as_deref());
+    digest.finish()
+}
+
+/// The longest prefix that is alive, and a longer one that is not.
+fn warmth(
+    write: &mut Write<'_>,
+    call: &Call,
+    outline: &Outline,
+    prompt: &Prompt,
+    lane: u64,
+    input: u64,
+) -> (Option<Warm>, Option<Warm>) {
+    let mut lapsed = None;
+    for (at, prefix) in prompt.prefixes.iter().enumerate().rev() {
+        let Some(kept) = write.prompts.kept(lane, *prefix) else { continue };
+        let tokens = match kept.tokens {
+            0 => cache::tokens_of(&outline.elements, at + 1, input),
+            exact => exact,
+        };
+        let state = if call.started_at.since(kept.used_at) > kept.life {
+            WarmState::Expired
+        } else if kept.ready_at > call.started_at {
+            WarmState::Unready
+        } else {
+            WarmState::Alive
+        };
+        let warm = Warm { elements: at + 1, tokens, state };
+        if state == WarmState::Alive {
+            return (Some(warm), lapsed);
+        }
+        lapsed.get_or_insert(warm);
+    }
+    (None, lapsed)
+}
+
+/// Every prefix of the call that its provider keeps from now on.
+fn warm_up(
+    write: &mut Write<'_>,
+    call: &Call,
+    outline: &Outline,
+    prompt: &Prompt,
+    lane: u64,
+    policy: Policy,
+    input: u64,
+) {
+    let usage = &call.usage;
+    let extent = match policy.marked {
+        true => usage.cache_read.unwrap_or(0).saturating_add(usage.cache_write.unwrap_or(0)),
+        false => input,
+    };
+    let life = if usage.cache_write_long.unwrap_or(0) > 0 {
+        policy.life.max(60 * 60 * UnixNanos::SECOND)
+    } else {
+        policy.life
+    };
+    let begun = call.first_token_ns.or(call.first_byte_ns).unwrap_or_else(|| call.duration_ns());
+    let ready_at = UnixNanos(call.started_at.0.saturating_add(begun));
+    let last = prompt.prefixes.len();
+    for (at, prefix) in prompt.prefixes.iter().enumerate() {
+        let tokens = cache::tokens_of(&outline.elements, at + 1, input);
+        // Estimated, so a little beyond is still within.
+        if tokens < policy.minimum || tokens > extent.saturating_add(extent / 50) {
+            continue;
+        }
+        let before = write.prompts.kept(lane, *prefix);
+        let alive = before.filter(|kept| call.started_at.since(kept.used_at) <= kept.life);
+        let exact = if at + 1 == last && !policy.marked { input } else { 0 };
+        write.prompts.keep(
+            lane,
+            *prefix,
+            Kept {
+                ready_at: alive.map_or(ready_at, |kept| kept.ready_at.min(ready_at)),
+                used_at: alive.map_or(ready_at, |kept| kept.used_at.max(ready_at)),
+                life: alive.map_or(life, |kept| kept.life.max(life)),
+                tokens: before.map_or(exact, |kept| kept.tokens.max(exact)),
+            },
+        );
+    }
+}
+
+const REFERENCE: &str = "
+    SELECT s.request_model, s.key_fingerprint, s.input, s.cache_read, s.cache_write, l.system
+    FROM spans AS s JOIN links AS l ON l.sequence = s.sequence WHERE s.sequence = ?1 AND s.input IS NOT NULL";
+
+fn reference(
+    connection: &Connection,
+    sequence: i64,
+    prompt_only: bool,
+    call: &Call,
+    outline: &Outline,
+    policy: Policy,
+) -> Result<Option<Reference>, Error> {
+    type Facts = (Option<String>, Option<String>, u64, Option<u64>, Option<u64>, i64);
+    let read =
+        |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
+    let facts: Option<Facts> =
+        connection.prepare_cached(REFERENCE)?.query_row([sequence], read).optional()?;
+    let Some((model, key, input, cache_read, cache_write, system)) = facts else { return Ok(None) };
+    let extent = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
+    let marked = !policy.marked || extent > 0;
+    Ok(Some(Reference {
+        elements: Resolver::default().elements(connection, sequence)?.iter().map(|one| one.hash).collect(),
+        tokens: if policy.marked && extent > 0 { extent } else { input },
+        prompt_only,
+        same_model: model == call.request_model,
+        same_key: key == call.key_fingerprint,
+        same_system: system as u64 == outline.system,
+        marked,
+    }))
+}
