@@ -114,10 +114,10 @@ async fn growth(turns: usize) {
     let step = turns / 5;
     let (mut decoding, mut storing, mut bytes) = (0.0, 0.0, 0usize);
     for (number, call) in calls.iter().enumerate() {
-        let finished = feed::finished(number, call);
+        let mut finished = feed::finished(number, call);
         bytes += finished.sent.len();
         let begun = Instant::now();
-        let settled = settler.settle(finished);
+        let settled = settler.settle(&mut finished);
         decoding += begun.elapsed().as_secs_f64();
         let begun = Instant::now();
         store.settle(vec![settled]).await.expect("the store takes calls");
