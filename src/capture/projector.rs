@@ -80,6 +80,7 @@ pub struct Projector {
     applied: watch::Receiver<Position>,
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
+    gives_way: Arc<AtomicBool>,
     thread: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
@@ -99,6 +100,7 @@ impl Projector {
         let (applied, watched) = watch::channel(Position(0));
         let progress = Arc::new(Progress::default());
         let stop = Arc::new(AtomicBool::new(false));
+        let gives_way = Arc::new(AtomicBool::new(false));
         let work = Work {
             journal: journal.clone(),
             reader: reader.gathering(GATHER, GATHER_BYTES),
@@ -113,13 +115,15 @@ impl Projector {
             progress: Arc::clone(&progress),
             stop: Arc::clone(&stop),
             assembler: Assembler::default(),
+            gives_way: Arc::clone(&gives_way),
             counted: Position(0),
         };
         let thread = thread::Builder::new()
             .name("tapline-projector".to_owned())
             .spawn(move || work.run())
             .map_err(|error| Error::internal(format!("could not start the projector thread: {error}")))?;
-        Ok(Self { journal, applied: watched, progress, stop, thread: Arc::new(Mutex::new(Some(thread))) })
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        Ok(Self { journal, applied: watched, progress, stop, gives_way, thread })
     }
 
     /// Resolves once everything journalled before this moment is in the store, or after `limit`. What a
@@ -131,6 +135,7 @@ impl Projector {
             return true;
         }
         self.journal.nudge();
+        self.gives_way.store(false, Ordering::Relaxed);
         tokio::time::timeout(limit, applied.wait_for(|position| *position >= target))
             .await
             .is_ok_and(|r| r.is_ok())
@@ -168,8 +173,6 @@ impl Projector {
 struct Batch {
     calls: Vec<Settled>,
     counted: u64,
-    /// Traffic that is due goes before each of them.
-    gives_way: bool,
 }
 
 /// The thread's own state.
@@ -189,6 +192,8 @@ struct Work {
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
     assembler: Assembler,
+    /// Traffic that is due goes before each call that is applied.
+    gives_way: Arc<AtomicBool>,
     /// Up to where calls were counted: what is applied once more counts once.
     counted: Position,
 }
@@ -204,7 +209,8 @@ impl Work {
                     continue;
                 }
             };
-            let mut batch = Batch { gives_way: self.may_give_way(), ..Batch::default() };
+            let mut batch = Batch::default();
+            self.gives_way.store(self.may_give_way(), Ordering::Relaxed);
             for entry in entries {
                 let counts = entry.end > self.counted;
                 self.counted = self.counted.max(entry.end);
@@ -214,14 +220,11 @@ impl Work {
                         Some(settled) => batch.calls.push(settled),
                         None => self.refused(&mut batch),
                     }
-                    if batch.gives_way {
+                    if self.gives_way.load(Ordering::Relaxed) {
                         thread::yield_now();
                     }
-                    if batch.calls.len() >= BATCH_CALLS {
-                        let next = Batch { gives_way: self.may_give_way(), ..Batch::default() };
-                        if !self.store(std::mem::replace(&mut batch, next)) {
-                            return;
-                        }
+                    if batch.calls.len() >= BATCH_CALLS && !self.store(std::mem::take(&mut batch)) {
+                        return;
                     }
                 }
             }
@@ -324,11 +327,11 @@ impl Work {
 
     /// Stores a batch however long it takes; false when told to stop meanwhile (the journal still has it).
     fn store(&mut self, batch: Batch) -> bool {
-        let Batch { calls, counted, gives_way } = batch;
+        let Batch { calls, counted } = batch;
         let shared = Arc::new(calls);
         let mut pause = FIRST_RETRY;
         loop {
-            match self.runtime.block_on(self.store.settle_shared(&shared, gives_way)) {
+            match self.runtime.block_on(self.store.settle_shared(&shared, &self.gives_way)) {
                 Ok(calls) => {
                     self.say_well();
                     self.unsynced = true;
@@ -343,14 +346,14 @@ impl Work {
                 Err(error) if matches!(error.code, ErrorCode::Invalid | ErrorCode::Conflict) => {
                     if let [refused] = shared.as_slice() {
                         tracing::error!(call = %refused.call.id, %error, "the store refused a call");
-                        self.refused(&mut Batch { counted, ..Batch::default() });
+                        self.refused(&mut Batch { calls: Vec::new(), counted });
                         return true;
                     }
                     let mut counted = counted;
                     return shared.iter().cloned().all(|one| {
                         let counts = u64::from(counted > 0);
                         counted -= counts;
-                        self.store(Batch { calls: vec![one], counted: counts, gives_way })
+                        self.store(Batch { calls: vec![one], counted: counts })
                     });
                 }
                 Err(error) => {

@@ -72,7 +72,7 @@ fn defaults_are_as_documented() {
     assert_eq!(settings.capture.max_request_bytes, 32 << 20);
     assert_eq!(settings.journal.max_bytes, 2 << 30);
     assert_eq!(settings.journal.ack_timeout, Duration::from_millis(250));
-    assert_eq!(settings.store.compression_level, 3);
+    assert_eq!(settings.store.compression_level, 1);
     assert_eq!(settings.export.endpoint, None);
     assert_eq!(settings.prices.file, None);
 }

@@ -30,7 +30,11 @@ mod totals;
 mod tracking;
 mod writer;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::sync::broadcast;
 
@@ -84,7 +88,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { readers: 3, busy_timeout_ms: 5_000, compression_level: 3, sessions: SessionsConfig::default() }
+        Self { readers: 3, busy_timeout_ms: 5_000, compression_level: 1, sessions: SessionsConfig::default() }
     }
 }
 
@@ -178,18 +182,18 @@ impl Store {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        self.settle_shared(&Arc::new(calls), false).await
+        self.settle_shared(&Arc::new(calls), &Arc::default()).await
     }
 
-    /// The same for calls that stay the caller's, to be handed in again when the store is busy. With `gives_way`,
-    /// whoever waits for the processor goes before each of them.
+    /// The same for calls that stay the caller's, to be handed in again when the store is busy. While
+    /// `gives_way` says so, whoever waits for the processor goes before each of them.
     pub async fn settle_shared(
         &self,
         calls: &Arc<Vec<Settled>>,
-        gives_way: bool,
+        gives_way: &Arc<AtomicBool>,
     ) -> Result<Vec<Call>, Error> {
-        let calls = Arc::clone(calls);
-        self.writer()?.write(move |write| settle::settle(write, &calls, gives_way)).await
+        let (calls, gives_way) = (Arc::clone(calls), Arc::clone(gives_way));
+        self.writer()?.write(move |write| settle::settle(write, &calls, &gives_way)).await
     }
 
     /// Newest first. A page of 0 has a default length; an experiment or run that does not exist has no calls.

@@ -1,6 +1,8 @@
 //! One settled call into the store: placed, written, its bodies interned, its sums added; or left as it is
 //! when it is there already. Runs inside the writer's transaction and never begins or ends one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{Side, bodies, calls, jobs, links, rollups::Tally, runs, tracking, writer::Write};
 use crate::model::{
     Error,
@@ -12,17 +14,18 @@ use crate::model::{
 const ACTIVE_RUN_RULE: &str = "peer:active_run";
 
 /// Writes each call and returns it as it is in the store. What is handed in stays as it was, to be handed in
-/// again when the transaction fails. With `gives_way`, whoever waits for the processor goes before each call.
+/// again when the transaction fails. While `gives_way` says so, whoever waits for the processor goes before each
+/// call.
 pub(super) fn settle(
     write: &mut Write<'_>,
     settled: &[Settled],
-    gives_way: bool,
+    gives_way: &AtomicBool,
 ) -> Result<Vec<Call>, Error> {
     let mut tally = Tally::default();
     let mut calls = Vec::with_capacity(settled.len());
     for settled in settled {
         calls.push(one(write, &mut tally, settled)?);
-        if gives_way {
+        if gives_way.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
     }

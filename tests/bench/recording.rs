@@ -202,6 +202,15 @@ pub fn queries(bench: &mut Bench) -> anyhow::Result<()> {
         "operation=embeddings",
         "status=error&model=sim-large&since=30d",
         "model=sim-none",
+        // Pairs, also of what nothing has in common.
+        "model=sim-large&operation=embeddings",
+        "experiment=experiment-3&status=error",
+        "experiment=experiment-3&user=user-77",
+        "user=user-77&model=sim-large",
+        "run=run-17&status=error",
+        "tag=rare&status=error",
+        "tag=nightly&model=sim-none",
+        "model=sim-large&min_duration=9s",
     ];
     let mut connection = Connection::open(tapline.port)?;
     for (face, queries, bound) in [("costs", &reports[..], 5.0), ("calls", &filters[..], 50.0)] {
