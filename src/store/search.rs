@@ -97,7 +97,7 @@ struct Select {
 }
 
 impl Select {
-    /// `None` where the filter names an experiment or run that does not exist: nothing matches.
+    /// `None` where the filter names an experiment, run or kind that does not exist: nothing matches.
     fn new(
         connection: &Connection,
         filter: &CallFilter,
@@ -105,6 +105,9 @@ impl Select {
     ) -> Result<Option<Self>, Error> {
         let Some(terms) = terms(connection, filter)? else { return Ok(None) };
         let kinds = kinds::asked(connection, filter)?;
+        if kinds.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(None);
+        }
         let mut terms = terms.into_iter();
         let (lead, leads, kinds) = match (terms.next(), kinds) {
             (Some((lead, values)), kinds) => (lead, values.into_iter().map(Some).collect(), kinds),
