@@ -10,4 +10,5 @@ pub mod group;
 pub mod projector;
 pub mod recorder;
 pub mod redact;
+mod sample;
 pub mod settle;

@@ -9,6 +9,7 @@ use super::{
     assemble::Finished,
     group::{self, ActiveRun},
     redact,
+    sample::Sampler,
 };
 use crate::{
     chain,
@@ -22,7 +23,7 @@ use crate::{
         usage::{Usage, UsageSource},
     },
     pricing::{Billing, PriceTable},
-    tokens,
+    tokens, upstream,
     wire::{self, CallReader, Limits},
 };
 
@@ -33,6 +34,7 @@ pub struct Settler {
     active_run: Arc<ArcSwap<ActiveRun>>,
     limits: Limits,
     grouping: Arc<group::Config>,
+    samples: Arc<Sampler>,
 }
 
 impl Settler {
@@ -42,6 +44,7 @@ impl Settler {
             active_run: Arc::new(ArcSwap::from_pointee(ActiveRun::default())),
             limits,
             grouping: Arc::default(),
+            samples: Arc::default(),
         }
     }
 
@@ -110,14 +113,20 @@ impl Settler {
         let http_status = answered.as_ref().map(|answered| answered.status);
         let verdict = judge(closed, http_status, &exchange);
         let (usage, usage_source) = self.usage(&exchange, verdict.status);
+        let region = exchange.response.region.clone().or_else(|| {
+            upstream::provider::region(&opened.server_address, &opened.provider).map(str::to_owned)
+        });
+        let token_sample = self.samples.take(&exchange, &usage, usage_source);
         let cost = usage_source.and_then(|_| {
             self.prices.load().cost(
                 &usage,
                 &Billing {
+                    upstream: &opened.upstream,
                     provider: &opened.provider,
                     response_model: exchange.response.model.as_deref(),
                     request_model: exchange.request.model.as_deref(),
                     service_tier: exchange.response.service_tier.as_deref(),
+                    region: region.as_deref(),
                     at: opened.at,
                 },
             )
@@ -194,11 +203,14 @@ impl Settler {
             request_id,
             retry_count,
             service_tier: exchange.response.service_tier,
+            region,
             tool_calls,
             usage,
             usage_source,
             cost: cost.as_ref().map(|cost| cost.total),
-            price_id: cost.map(|cost| cost.price_id),
+            // The store settles it, once the call has its experiment.
+            billed: None,
+            price_id: cost.as_ref().map(|cost| cost.price_id.clone()),
             first_byte_ns: answered.as_ref().map(|answered| since(answered.at)),
             first_token_ns: exchange.timing.first_token.filter(|_| exchange.streamed).map(since),
             last_token_ns: exchange.timing.last_token.filter(|_| exchange.streamed).map(since),
@@ -215,6 +227,8 @@ impl Settler {
             call,
             placement: grouping.placement,
             job: exchange.response.job,
+            charges: cost.map(|cost| cost.charges).unwrap_or_default(),
+            token_sample,
             request,
             response: Body::raw(take(received)),
             arrivals,
@@ -244,6 +258,8 @@ impl Settler {
             return None;
         }
         let billing = Billing {
+            upstream: &opened.upstream,
+            region: exchange.response.region.as_deref(),
             provider: &opened.provider,
             response_model: exchange.response.model.as_deref(),
             request_model: exchange.request.model.as_deref(),

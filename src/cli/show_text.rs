@@ -174,10 +174,16 @@ fn usage(page: &mut Page, row: &CallRow) {
     for (name, count) in classes {
         page.maybe(name, count.map(figures::count).as_deref());
     }
+    for (meter, count) in &usage.meters {
+        page.fact(&meter.as_str().replace('_', " "), &figures::count(*count));
+    }
     match (row.cost(), &row.price_id) {
         (Some(cost), price) => {
             let price = price.as_deref().unwrap_or("an unnamed price");
             page.fact("cost", &format!("{cost} by {price}"));
+            if let Some(billed) = row.billed_nano_usd.map(NanoUsd).filter(|billed| *billed != cost) {
+                page.fact("billed", &billed.to_string());
+            }
         }
         (None, _) => page.fact("cost", "unknown: no price is known for this call"),
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    CallId, NanoUsd, RunId, SpanId, TraceId, UnixNanos,
+    CallId, Glob, NanoUsd, RunId, SpanId, TraceId, UnixNanos,
     content::{Arrival, Body},
     exchange::Job,
     id::ExperimentId,
@@ -206,14 +206,20 @@ pub struct Call {
     pub request_id: Option<String>,
     /// `x-stainless-retry-count` as the client sent it.
     pub retry_count: Option<u32>,
+    /// As served, not as asked.
     pub service_tier: Option<String>,
+    /// Where it was processed, if the answer or the endpoint tells: it can move the price.
+    pub region: Option<String>,
     pub tool_calls: u32,
 
     pub usage: Usage,
     pub usage_source: Option<UsageSource>,
-    /// `None` is unknown, never zero (invariant 6).
+    /// At list price, or as the provider reported it. `None` is unknown, never zero (invariant 6).
     pub cost: Option<NanoUsd>,
-    /// The price that made the cost, or `reported` where the provider named the amount.
+    /// The cost after discounts and margins; the same as `cost` where no rule holds.
+    pub billed: Option<NanoUsd>,
+    /// The price that made the cost, or `reported` where the provider named the amount; behind a `*` the
+    /// rule that made of it what is billed.
     pub price_id: Option<String>,
 
     /// Nanoseconds from the start: response head, first event with content, last event with content.
@@ -239,6 +245,11 @@ impl Call {
         self.ended_at.since(self.started_at)
     }
 
+    /// True when the provider named the amount.
+    pub fn is_cost_reported(&self) -> bool {
+        self.price_id.as_deref().is_some_and(|id| id == "reported" || id.starts_with("reported*"))
+    }
+
     /// The model a person means: what answered, else what was asked for.
     pub fn model(&self) -> Option<&str> {
         self.response_model.as_deref().or(self.request_model.as_deref())
@@ -257,6 +268,40 @@ pub struct Placement {
     pub peer: Option<String>,
 }
 
+/// What a rule makes of a cost, in the experiments whose name fits (`None`: in all).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    pub experiment: Option<Glob>,
+    pub billed: NanoUsd,
+    pub rule: String,
+}
+
+impl Call {
+    /// Settles what is billed: by the first charge that holds in the call's experiment.
+    pub fn charge(&mut self, experiment: &str, charges: &[Charge]) {
+        self.billed = self.cost;
+        let holds = |charge: &&Charge| charge.experiment.as_ref().is_none_or(|glob| glob.matches(experiment));
+        if let (Some(_), Some(charge)) = (self.cost, charges.iter().find(holds)) {
+            self.billed = Some(charge.billed);
+            if let Some(id) = &mut self.price_id {
+                id.push('*');
+                id.push_str(&charge.rule);
+            }
+        }
+    }
+}
+
+/// How far tapline's own count of a call was from what the upstream reported: what estimates are worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSample {
+    pub model: String,
+    pub input_reported: u64,
+    pub input_estimated: u64,
+    /// Output without hidden reasoning, which nobody can count.
+    pub output_reported: u64,
+    pub output_estimated: u64,
+}
+
 /// A call on its way into the store: the row (whose `experiment_id` and `run_id` the store fills from
 /// `placement`), and its bodies.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,6 +310,9 @@ pub struct Settled {
     pub placement: Placement,
     /// Set when the answer is made apart from this call, or was.
     pub job: Option<Job>,
+    /// What is billed, by experiment; empty where it is the cost.
+    pub charges: Vec<Charge>,
+    pub token_sample: Option<TokenSample>,
     pub request: Body,
     pub response: Body,
     pub arrivals: Vec<Arrival>,

@@ -111,6 +111,9 @@ pub struct Response {
     pub choices: Vec<Choice>,
     pub usage: Option<Usage>,
     pub service_tier: Option<String>,
+    /// Where the provider says that it processed the call.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub region: Option<String>,
     pub system_fingerprint: Option<String>,
     pub error: Option<UpstreamError>,
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -152,12 +152,44 @@ pub struct CostRow {
     pub estimated_calls: u64,
     pub usageless_calls: u64,
     pub cost: NanoUsd,
+    /// The cost after discounts and margins.
+    pub billed: NanoUsd,
+    /// ⊂ cost: amounts that the provider named itself.
+    pub cost_reported: NanoUsd,
+    pub reported_calls: u64,
     /// ⊂ cost: from estimated usage.
     pub cost_estimated: NanoUsd,
     pub priced_calls: u64,
     /// Calls with usage but no known price: their cost is unknown and in no sum.
     pub unpriced_calls: u64,
     pub duration_ns: i64,
+}
+
+/// How far own counts of one model's tokens are from reported ones, over the calls that were counted twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TokenError {
+    pub model: String,
+    /// `input` or `output` (hidden reasoning left out).
+    pub side: String,
+    pub calls: u64,
+    pub reported: u64,
+    pub estimated: u64,
+    /// Sum of |estimated - reported|.
+    pub abs_error: u64,
+    /// Of one call, in thousandths of what was reported.
+    pub worst_thousandths: u64,
+}
+
+impl TokenError {
+    /// Estimated over reported, less one: above zero where too much was counted.
+    pub fn bias(&self) -> f64 {
+        self.estimated as f64 / self.reported.max(1) as f64 - 1.0
+    }
+
+    /// What a call is off by on average, as a share of what was reported.
+    pub fn mean_error(&self) -> f64 {
+        self.abs_error as f64 / self.reported.max(1) as f64
+    }
 }
 
 /// A run as a list shows it.

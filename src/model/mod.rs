@@ -11,6 +11,7 @@ pub mod error;
 pub mod evaluation_dataset;
 pub mod exchange;
 pub mod filter;
+pub mod glob;
 pub mod id;
 pub mod latency;
 pub mod lineage;
@@ -23,6 +24,7 @@ pub mod time;
 pub mod usage;
 
 pub use error::{Error, ErrorCode};
+pub use glob::Glob;
 pub use id::{CallId, RunId, SpanId, TraceId};
 pub use money::NanoUsd;
 pub use time::UnixNanos;

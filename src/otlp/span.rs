@@ -354,6 +354,10 @@ fn own(to: &mut Attributes, call: &Call) {
         to.double("tapline.cost.usd", cost.as_usd());
         to.int("tapline.cost.nano_usd", cost.0);
     }
+    if let Some(billed) = call.billed.filter(|billed| Some(*billed) != call.cost) {
+        to.int("tapline.billed.nano_usd", billed.0);
+    }
+    to.maybe_text("tapline.region", call.region.as_deref());
     to.maybe_text("tapline.price.id", call.price_id.as_deref());
     to.maybe_text("tapline.usage.source", call.usage_source.map(|source| source.as_str()));
     to.maybe_text("tapline.request.id", call.request_id.as_deref());

@@ -28,6 +28,17 @@ pub(super) fn scaled(text: &str, scale: u32) -> Result<i128, String> {
     }
 }
 
+/// `units` / 10^`scale` as decimal text, exact, without zeros at its end.
+pub(super) fn shown(units: i128, scale: u32) -> String {
+    let one = 10_i128.pow(scale);
+    let (whole, fraction) = (units / one, units % one);
+    if fraction == 0 {
+        return whole.to_string();
+    }
+    let fraction = format!("{:0>width$}", fraction, width = scale as usize);
+    format!("{whole}.{}", fraction.trim_end_matches('0'))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -62,6 +73,7 @@ mod tests {
         fn text_and_integer_agree(units in 0_i128..999_999_000_000_000) {
             let text = format!("{}.{:09}", units / 1_000_000_000, units % 1_000_000_000);
             prop_assert_eq!(scaled(&text, 9), Ok(units));
+            prop_assert_eq!(scaled(&shown(units, 9), 9), Ok(units));
         }
     }
 }

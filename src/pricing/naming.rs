@@ -11,7 +11,7 @@ const UNPRICED: [&str; 8] =
     ["llama_cpp", "ollama", "vllm", "lm_studio", "sglang", "localai", "tgi", "github_copilot"];
 
 /// Sells models under its own prices: another vendor's list price does not hold there.
-const HOSTS: [&str; 19] = [
+const HOSTS: [&str; 24] = [
     "openai",
     "anthropic",
     "gcp.gemini",
@@ -29,6 +29,11 @@ const HOSTS: [&str; 19] = [
     "baseten",
     "novita",
     "huggingface",
+    "voyage_ai",
+    "zai",
+    "minimax",
+    "meta",
+    "elevenlabs",
     "databricks",
     "cloudflare",
 ];
@@ -41,6 +46,8 @@ const ROUTERS: [&str; 6] = ["openrouter", "litellm", "portkey", "helicone", "ver
 pub(super) struct Candidate {
     pub(super) providers: Providers,
     pub(super) model: String,
+    /// The region that the name says (Bedrock's inference profiles).
+    pub(super) region: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +78,8 @@ pub(super) fn provider(name: &str) -> String {
         "moonshot" | "moonshotai" => "moonshot_ai",
         "together" | "togetherai" => "together_ai",
         "fireworks" | "fireworks-ai" => "fireworks_ai",
+        "voyageai" | "voyage" => "voyage_ai",
+        "zhipuai" | "z-ai" => "zai",
         _ => return name,
     }
     .to_owned()
@@ -89,14 +98,24 @@ pub(super) fn candidates(provider_name: &str, model: &str) -> Vec<Candidate> {
     if model.is_empty() {
         return found;
     }
+    // `openrouter/anthropic/…`, `azure/gpt-4o`: whoever writes so names the endpoint behind a gateway.
+    if !is_known(&provider)
+        && let Some((endpoint, rest)) = model.split_once('/')
+        && ["azure", "azure_ai", "bedrock", "vertex_ai", "openrouter"].contains(&endpoint)
+    {
+        return candidates(endpoint, rest);
+    }
+    let region = region(&model).filter(|_| provider == "aws.bedrock").map(str::to_owned);
     let mut add = |providers: &Providers, model: &str| {
         for form in forms(model) {
-            found.push(Candidate { providers: providers.clone(), model: form });
+            found.push(Candidate { providers: providers.clone(), model: form, region: region.clone() });
         }
     };
     let holds = standing(&provider, &model);
     add(&holds, &model);
-    let bare = bare(&model);
+    let placeless = placeless(&model);
+    add(&holds, placeless);
+    let bare = bare(placeless);
     add(&holds, bare);
     if let Some((vendor, rest)) = bare.split_once('/')
         && let Some(holds) = vendor_rows(&provider, vendor)
@@ -143,7 +162,7 @@ fn vendor_rows(at: &str, vendor: &str) -> Option<Providers> {
 }
 
 /// The model name without the resource path or region that an endpoint puts in front of it.
-fn bare(model: &str) -> &str {
+fn placeless(model: &str) -> &str {
     let model = model.strip_prefix("openrouter:").unwrap_or(model);
     let model = model.strip_prefix("accounts/fireworks/").unwrap_or(model);
     let model = match model.strip_prefix("publishers/").and_then(|rest| rest.split_once('/')) {
@@ -151,9 +170,18 @@ fn bare(model: &str) -> &str {
         None => model,
     };
     let model = model.strip_prefix("models/").unwrap_or(model);
-    let regions = ["global.", "us-gov.", "us.", "eu.", "apac.", "au.", "jp."];
-    let model = regions.iter().find_map(|region| model.strip_prefix(region)).unwrap_or(model);
+    region(model).and_then(|region| model.strip_prefix(region)?.strip_prefix('.')).unwrap_or(model)
+}
+
+/// Without the vendor that Bedrock puts in front of it.
+fn bare(model: &str) -> &str {
     model.strip_prefix("anthropic.").unwrap_or(model)
+}
+
+/// The region of a Bedrock inference profile.
+fn region(model: &str) -> Option<&str> {
+    const REGIONS: [&str; 8] = ["global", "us-gov", "us", "eu", "apac", "au", "jp", "ca"];
+    model.split_once('.').map(|(region, _)| region).filter(|region| REGIONS.contains(region))
 }
 
 /// The name as it is, then without what marks a version or a route. At most one of each is taken off:
@@ -251,12 +279,15 @@ mod tests {
     #[test]
     fn paths_regions_and_routes_are_taken_off() {
         assert_eq!(
-            bare("publishers/anthropic/models/claude-sonnet-4-5@20250929"),
+            placeless("publishers/anthropic/models/claude-sonnet-4-5@20250929"),
             "claude-sonnet-4-5@20250929"
         );
-        assert_eq!(bare("models/gemini-2.5-pro"), "gemini-2.5-pro");
-        assert_eq!(bare("accounts/fireworks/models/kimi-k2"), "kimi-k2");
-        assert_eq!(bare("global.anthropic.claude-opus-4-5-20251101-v1:0"), "claude-opus-4-5-20251101-v1:0");
+        assert_eq!(placeless("models/gemini-2.5-pro"), "gemini-2.5-pro");
+        assert_eq!(placeless("accounts/fireworks/models/kimi-k2"), "kimi-k2");
+        assert_eq!(
+            bare(placeless("global.anthropic.claude-opus-4-5-20251101-v1:0")),
+            "claude-opus-4-5-20251101-v1:0"
+        );
         assert!(forms("claude-opus-4-5-20251101-v1:0").contains(&"claude-opus-4-5".to_owned()));
         assert!(forms("claude-sonnet-4-5@20250929").contains(&"claude-sonnet-4-5".to_owned()));
         assert!(forms("gpt-4o:nitro").contains(&"gpt-4o".to_owned()));

@@ -2,8 +2,13 @@
 //! dollars): one dollar per million tokens is 10⁹ femto-USD per token, so nine decimals of a list price
 //! stay exact. Rounding happens once per call, when the total becomes nano-USD.
 
-use crate::model::{NanoUsd, usage::Usage};
+use crate::model::{
+    NanoUsd,
+    usage::{Meter, Usage},
+};
 
+/// Decimals of a dollar per million tokens that make one femto-USD per token.
+pub(super) const PER_MILLION: u32 = 9;
 /// Femto-USD in one nano-USD.
 const FEMTO_PER_NANO: i128 = 1_000_000;
 
@@ -12,6 +17,8 @@ const FEMTO_PER_NANO: i128 = 1_000_000;
 pub(super) enum Class {
     Input,
     CacheRead,
+    CacheReadAudio,
+    CacheReadImage,
     CacheWrite,
     CacheWriteLong,
     InputAudio,
@@ -23,9 +30,11 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Input,
         Self::CacheRead,
+        Self::CacheReadAudio,
+        Self::CacheReadImage,
         Self::CacheWrite,
         Self::CacheWriteLong,
         Self::InputAudio,
@@ -41,6 +50,8 @@ impl Class {
         match self {
             Self::Input => "input",
             Self::CacheRead => "cache_read",
+            Self::CacheReadAudio => "cache_read_audio",
+            Self::CacheReadImage => "cache_read_image",
             Self::CacheWrite => "cache_write",
             Self::CacheWriteLong => "cache_write_long",
             Self::InputAudio => "input_audio",
@@ -61,6 +72,7 @@ impl Class {
         match self {
             Self::Input | Self::Output => None,
             Self::CacheWriteLong => Some(Self::CacheWrite),
+            Self::CacheReadAudio | Self::CacheReadImage => Some(Self::CacheRead),
             Self::CacheRead | Self::CacheWrite | Self::InputAudio | Self::InputImage => Some(Self::Input),
             Self::Reasoning | Self::OutputAudio | Self::OutputImage => Some(Self::Output),
         }
@@ -82,6 +94,18 @@ impl Rates {
 
     fn charged(&self, class: Class) -> Option<i128> {
         self.own(class).or_else(|| self.charged(class.falls_to()?))
+    }
+
+    /// What each class of token costs; `None` when tokens were used that have no price.
+    pub(super) fn parts(&self, usage: &Usage) -> Option<Vec<Part>> {
+        let mut parts = Vec::new();
+        for (class, tokens) in split(usage) {
+            if tokens > 0 {
+                let rate = self.charged(class)?;
+                parts.push(Part { class, tokens, rate, femto: rate.checked_mul(tokens.into())? });
+            }
+        }
+        Some(parts)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -117,12 +141,13 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    fn rates(&self, input: u64) -> &Rates {
+    /// The rates for an input of this length, and the threshold that it is above.
+    pub(super) fn rates(&self, input: u64) -> (&Rates, Option<u64>) {
         self.above
             .iter()
             .rev()
             .find(|(threshold, _)| input > *threshold)
-            .map_or(&self.base, |(_, rates)| rates)
+            .map_or((&self.base, None), |(threshold, rates)| (rates, Some(*threshold)))
     }
 
     pub(super) fn scaled(&self, numerator: i128, denominator: i128) -> Option<Self> {
@@ -132,18 +157,6 @@ impl Schedule {
         }
         Some(Self { base: self.base.scaled(numerator, denominator)?, above })
     }
-
-    /// What each class of token costs; `None` when tokens were used that the schedule has no price for.
-    pub(super) fn parts(&self, usage: &Usage) -> Option<Vec<Part>> {
-        let rates = self.rates(usage.input.unwrap_or(0));
-        let mut parts = Vec::new();
-        for (class, tokens) in split(usage) {
-            if tokens > 0 {
-                parts.push(Part { class, tokens, femto: rates.charged(class)?.checked_mul(tokens.into())? });
-            }
-        }
-        Some(parts)
-    }
 }
 
 /// The tokens of one class and their price.
@@ -151,6 +164,8 @@ impl Schedule {
 pub(super) struct Part {
     pub(super) class: Class,
     pub(super) tokens: u64,
+    /// Femto-USD per token.
+    pub(super) rate: i128,
     pub(super) femto: i128,
 }
 
@@ -162,11 +177,14 @@ pub(super) fn split(usage: &Usage) -> [(Class, u64); Class::ALL.len()] {
     let long = usage.cache_write_long.unwrap_or(0);
     let write = usage.cache_write.unwrap_or(0).max(long);
     let mut left = usage.input.unwrap_or(0);
-    let cache_read = take(&mut left, usage.cache_read.unwrap_or(0));
+    let mut cache_read = take(&mut left, usage.cache_read.unwrap_or(0));
+    // Where the cached part says what it was, it is not counted as fresh audio or images again.
+    let cache_read_audio = take(&mut cache_read, usage.meter(Meter::CacheReadAudio));
+    let cache_read_image = take(&mut cache_read, usage.meter(Meter::CacheReadImage));
     let cache_write_long = take(&mut left, long);
     let cache_write = take(&mut left, write - long);
-    let input_audio = take(&mut left, usage.input_audio.unwrap_or(0));
-    let input_image = take(&mut left, usage.input_image.unwrap_or(0));
+    let input_audio = take(&mut left, usage.input_audio.unwrap_or(0).saturating_sub(cache_read_audio));
+    let input_image = take(&mut left, usage.input_image.unwrap_or(0).saturating_sub(cache_read_image));
     let input = left;
 
     let mut left = usage.output.unwrap_or(0);
@@ -177,6 +195,8 @@ pub(super) fn split(usage: &Usage) -> [(Class, u64); Class::ALL.len()] {
     [
         (Class::Input, input),
         (Class::CacheRead, cache_read),
+        (Class::CacheReadAudio, cache_read_audio),
+        (Class::CacheReadImage, cache_read_image),
         (Class::CacheWrite, cache_write),
         (Class::CacheWriteLong, cache_write_long),
         (Class::InputAudio, input_audio),
@@ -194,11 +214,11 @@ fn take(left: &mut u64, wanted: u64) -> u64 {
     taken
 }
 
-/// `femto` thousandths of femto-USD to the nearest nano-USD, halves up; `None` beyond nine billion
-/// dollars, which no call costs.
-pub(super) fn nanos(thousandths: i128) -> Option<NanoUsd> {
-    let divisor = 1_000 * FEMTO_PER_NANO;
-    let rounded = thousandths.checked_add(divisor / 2)?.div_euclid(divisor);
+/// Millionths of femto-USD to the nearest nano-USD, halves up; `None` beyond nine billion dollars, which
+/// no call costs.
+pub(super) fn nanos(millionths: i128) -> Option<NanoUsd> {
+    let divisor = 1_000_000 * FEMTO_PER_NANO;
+    let rounded = millionths.checked_add(divisor / 2)?.div_euclid(divisor);
     i64::try_from(rounded).ok().map(NanoUsd)
 }
 
@@ -210,9 +230,9 @@ mod tests {
 
     #[test]
     fn halves_round_up() {
-        assert_eq!(nanos(499_999_999), Some(NanoUsd(0)));
-        assert_eq!(nanos(500_000_000), Some(NanoUsd(1)));
-        assert_eq!(nanos(1_499_999_999), Some(NanoUsd(1)));
+        assert_eq!(nanos(499_999_999_999), Some(NanoUsd(0)));
+        assert_eq!(nanos(500_000_000_000), Some(NanoUsd(1)));
+        assert_eq!(nanos(1_499_999_999_999), Some(NanoUsd(1)));
         assert_eq!(nanos(i128::MAX), None);
     }
 
@@ -224,6 +244,18 @@ mod tests {
         assert_eq!(split[Class::CacheRead as usize], (Class::CacheRead, 800));
         assert_eq!(split[Class::InputAudio as usize], (Class::InputAudio, 200));
         assert_eq!(split[Class::Input as usize], (Class::Input, 0));
+    }
+
+    #[test]
+    fn cached_audio_is_no_fresh_audio() {
+        let mut usage =
+            Usage { input: Some(1_000), cache_read: Some(500), input_audio: Some(600), ..Usage::default() };
+        usage.count(Meter::CacheReadAudio, 400);
+        let split = split(&usage);
+        assert_eq!(split[Class::CacheRead as usize], (Class::CacheRead, 100));
+        assert_eq!(split[Class::CacheReadAudio as usize], (Class::CacheReadAudio, 400));
+        assert_eq!(split[Class::InputAudio as usize], (Class::InputAudio, 200));
+        assert_eq!(split[Class::Input as usize], (Class::Input, 300));
     }
 
     fn count() -> impl Strategy<Value = Option<u64>> {
@@ -246,8 +278,8 @@ mod tests {
                 prop_assert_eq!(*class as usize, index);
             }
             let sum = |classes: &[(Class, u64)]| classes.iter().map(|(_, tokens)| u128::from(*tokens)).sum::<u128>();
-            prop_assert_eq!(sum(&split[..6]), u128::from(input.unwrap_or(0)));
-            prop_assert_eq!(sum(&split[6..]), u128::from(output.unwrap_or(0)));
+            prop_assert_eq!(sum(&split[..8]), u128::from(input.unwrap_or(0)));
+            prop_assert_eq!(sum(&split[8..]), u128::from(output.unwrap_or(0)));
         }
     }
 }

@@ -9,15 +9,12 @@ use toml::{
 };
 
 use super::{
-    decimal::scaled,
-    rates::{Class, Rates, Schedule},
+    fees::{self, FEMTO_DECIMALS, Fees},
+    place::{Place, line_of},
+    rates::{Class, PER_MILLION, Rates, Schedule},
+    rules::{FACTOR_DECIMALS, Rule},
 };
-use crate::model::{Error, UnixNanos};
-
-/// Decimals of a dollar per million tokens that make one femto-USD per token.
-const PER_MILLION: u32 = 9;
-/// Decimals of a dollar per thousand calls that make one femto-USD per call.
-const PER_THOUSAND: u32 = 12;
+use crate::model::{Error, Glob, UnixNanos};
 
 /// One price of one model from one date on.
 #[derive(Debug, Clone)]
@@ -28,69 +25,156 @@ pub(super) struct Row {
     pub(super) valid_from: Option<UnixNanos>,
     pub(super) standard: Schedule,
     pub(super) service_tiers: BTreeMap<String, Schedule>,
-    /// Femto-USD per search.
-    pub(super) web_search: Option<i128>,
-    pub(super) peak: Option<Peak>,
+    /// The row's own, and the provider's where it has none.
+    pub(super) fees: Fees,
+    /// Thousandths by region; `*` stands for every other one.
+    pub(super) regions: BTreeMap<String, i128>,
+    /// Prices of some hours of the day; the first that holds decides.
+    pub(super) hours: Vec<Hours>,
+    /// Where the price was read, and when.
+    pub(super) source: Option<String>,
+    pub(super) checked: Option<String>,
 }
 
-/// Hours of the day at which tokens cost a multiple.
+/// Hours of the day at which tokens have another price.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Peak {
+pub(super) struct Hours {
     /// `[from, to)` in minutes of the UTC day.
-    hours: Vec<(u32, u32)>,
-    thousandths: i128,
+    spans: Vec<(u32, u32)>,
+    by: HourPrice,
 }
 
-impl Peak {
-    /// The multiplier at a time, in thousandths.
-    pub(super) fn thousandths(&self, at: UnixNanos) -> i128 {
-        let minute = at.0.rem_euclid(UnixNanos::DAY) / (60 * UnixNanos::SECOND);
-        let within = |(from, to): &(u32, u32)| (i64::from(*from)..i64::from(*to)).contains(&minute);
-        if self.hours.iter().any(within) { self.thousandths } else { 1_000 }
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HourPrice {
+    /// Every rate times this, in thousandths.
+    Times(i128),
+    /// These rates instead.
+    Rates(Box<Rates>),
+}
+
+impl Hours {
+    /// `01:00-04:00, 06:00-10:00` and the price.
+    pub(super) fn shown(&self) -> (String, &HourPrice) {
+        let time = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let spans: Vec<_> =
+            self.spans.iter().map(|(from, to)| format!("{}-{}", time(*from), time(*to))).collect();
+        (spans.join(", "), &self.by)
     }
 }
 
-const ROW_KEYS: &str = "provider, model, aliases, valid_from, input, cache_read, cache_write, cache_write_long, \
-                        output, reasoning, input_audio, input_image, output_audio, output_image, web_search, \
-                        above, service_tiers, peak";
+impl Row {
+    /// What another price holds at this time of the day.
+    pub(super) fn hour_price(&self, at: UnixNanos) -> Option<&HourPrice> {
+        let minute = at.0.rem_euclid(UnixNanos::DAY) / (60 * UnixNanos::SECOND);
+        let within = |(from, to): &(u32, u32)| (i64::from(*from)..i64::from(*to)).contains(&minute);
+        self.hours.iter().find(|hours| hours.spans.iter().any(within)).map(|hours| &hours.by)
+    }
 
-/// The table's own version, if it has one, and its rows.
-pub(super) fn parse(text: &str, file: &str) -> Result<(Option<String>, Vec<Row>), Error> {
+    /// The factor of a region in thousandths; `None` where the price depends on it and it is not known.
+    pub(super) fn region_factor(&self, region: Option<&str>) -> Option<i128> {
+        let other = self.regions.get("*").copied();
+        match region {
+            Some(region) => Some(self.regions.get(region).copied().or(other).unwrap_or(1_000)),
+            None if other.is_some_and(|factor| factor != 1_000) => None,
+            None => Some(1_000),
+        }
+    }
+}
+
+/// A price file, read.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) version: Option<String>,
+    pub(super) rows: Vec<Row>,
+    pub(super) rules: Vec<Rule>,
+    /// Names of deployments and the like, and the models that they stand for.
+    pub(super) names: Vec<(String, String)>,
+}
+
+const ROW_KEYS: &str = "provider, model, aliases, valid_from, input, cache_read, cache_read_audio, \
+                        cache_read_image, cache_write, cache_write_long, output, reasoning, input_audio, \
+                        input_image, output_audio, output_image, request, web_search, file_search, \
+                        code_session, search_source, search_unit, image, second, minute, character, \
+                        page, above, service_tiers, regions, peak, off_peak, source, checked";
+
+/// Reads a whole file. `provider` is whose rows they are where a row does not say.
+pub(super) fn parse(text: &str, file: &str, provider: Option<&str>) -> Result<Parsed, Error> {
     let document = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         Error::invalid(format!("{file}:{line}: not TOML: {}", error.message().replace('\n', ", ")))
     })?;
     let at = Place { file, text, row: String::new() };
-    let mut version = None;
-    let mut rows = Vec::new();
+    let mut parsed = Parsed::default();
+    let mut common = Common { provider, ..Common::default() };
     for (key, value) in document.get_ref() {
         match key.get_ref().as_ref() {
-            "version" => version = Some(at.text(value, "a version such as \"2026-11-23\"")?.to_owned()),
-            "price" => {
-                for (number, row) in at.array(value, "[[price]] tables")?.enumerate() {
-                    rows.push(parse_row(&at, number + 1, row)?);
+            "version" => {
+                parsed.version = Some(at.text(value, "a version such as \"2026-11-23\"")?.to_owned());
+            }
+            "source" => common.source = Some(at.text(value, "where the prices come from")?.to_owned()),
+            "checked" => common.checked = Some(at.date(value)?.date()),
+            "fees" => {
+                for (name, fees) in at.table(value, "tables of fees by provider")? {
+                    common.fees.insert(super::naming::provider(name.get_ref()), at.fees(fees)?);
                 }
             }
+            "names" => {
+                for (name, model) in at.table(value, "a table of names and their models")? {
+                    let model = at.text(model, "a model name")?.to_owned();
+                    parsed.names.push((name.get_ref().to_string(), model));
+                }
+            }
+            "rule" => {
+                for (number, rule) in at.array(value, "[[rule]] tables")?.enumerate() {
+                    let at = Place { row: format!("rule {}: ", number + 1), ..at };
+                    parsed.rules.push(at.rule(rule)?);
+                }
+            }
+            "price" => {}
             _ => {
                 return Err(at.wrong(
                     key.span(),
-                    "version or [[price]]",
+                    "version, source, checked, [fees], [names], [[rule]] or [[price]]",
                     &format!("the key {}", key.get_ref()),
                 ));
             }
         }
     }
-    Ok((version, rows))
+    // Last, because the rows build on what holds for all of them.
+    if let Some(rows) = document.get_ref().get("price") {
+        for (number, row) in at.array(rows, "[[price]] tables")?.enumerate() {
+            parsed.rows.push(parse_row(&at, &common, number + 1, row)?);
+        }
+    }
+    Ok(parsed)
 }
 
-fn parse_row(outer: &Place<'_>, number: usize, value: &Spanned<DeValue<'_>>) -> Result<Row, Error> {
+/// What a file says for all its rows.
+#[derive(Debug, Default)]
+struct Common<'a> {
+    provider: Option<&'a str>,
+    source: Option<String>,
+    checked: Option<String>,
+    fees: BTreeMap<String, Fees>,
+}
+
+fn parse_row(
+    outer: &Place<'_>,
+    common: &Common<'_>,
+    number: usize,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<Row, Error> {
     let mut at = Place { row: format!("price row {number}: "), ..*outer };
     let table = at.table(value, "a [[price]] table")?;
     let named = |at: &Place<'_>, key: &str| match table.get(key) {
         Some(value) => at.text(value, &format!("{key} as text")).map(str::to_lowercase),
         None => Err(at.wrong(value.span(), &format!("the key {key}"), "none")),
     };
-    let (provider, model) = (named(&at, "provider")?, named(&at, "model")?);
+    let provider = match (common.provider, table.get("provider")) {
+        (Some(provider), None) => provider.to_owned(),
+        _ => named(&at, "provider")?,
+    };
+    let model = named(&at, "model")?;
     at.row = format!("price row {number} ({provider}/{model}): ");
 
     let mut row = Row {
@@ -100,25 +184,32 @@ fn parse_row(outer: &Place<'_>, number: usize, value: &Spanned<DeValue<'_>>) -> 
         valid_from: None,
         standard: Schedule::default(),
         service_tiers: BTreeMap::new(),
-        web_search: None,
-        peak: None,
+        fees: Fees::default(),
+        regions: BTreeMap::new(),
+        hours: Vec::new(),
+        source: common.source.clone(),
+        checked: common.checked.clone(),
     };
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "provider" | "model" => {}
             // These build on the rates, so they are read when all rates are known.
-            "above" | "service_tiers" => {}
+            "above" | "service_tiers" | "peak" | "off_peak" => {}
             "aliases" => {
                 for alias in at.array(value, "a list of model names")? {
                     row.aliases.push(at.text(alias, "a model name")?.to_lowercase());
                 }
             }
             "valid_from" => row.valid_from = Some(at.date(value)?),
-            "web_search" => row.web_search = Some(at.amount(value, PER_THOUSAND)?),
-            "peak" => row.peak = Some(at.peak(value)?),
-            rate => match Class::from_key(rate) {
-                Some(class) => row.standard.base.set(class, at.amount(value, PER_MILLION)?),
-                None => {
+            "regions" => row.regions = at.regions(value)?,
+            "source" => row.source = Some(at.text(value, "where the price comes from")?.to_owned()),
+            "checked" => row.checked = Some(at.date(value)?.date()),
+            rate => match (Class::from_key(rate), fees::meter(rate)) {
+                (Some(class), _) => row.standard.base.set(class, at.amount(value, PER_MILLION)?),
+                (None, Some((meter, units))) => {
+                    row.fees.set(meter, at.amount(value, FEMTO_DECIMALS)?, units);
+                }
+                (None, None) => {
                     return Err(at.wrong(
                         key.span(),
                         &format!("one of {ROW_KEYS}"),
@@ -128,7 +219,7 @@ fn parse_row(outer: &Place<'_>, number: usize, value: &Spanned<DeValue<'_>>) -> 
             },
         }
     }
-    if row.standard.base.is_empty() {
+    if row.standard.base.is_empty() && row.fees.is_empty() {
         return Err(at.wrong(value.span(), "at least one price, such as input = 2.50", "none"));
     }
     if let Some(value) = table.get("above") {
@@ -137,81 +228,18 @@ fn parse_row(outer: &Place<'_>, number: usize, value: &Spanned<DeValue<'_>>) -> 
     if let Some(value) = table.get("service_tiers") {
         row.service_tiers = at.service_tiers(value, &row.standard)?;
     }
+    for key in ["peak", "off_peak"] {
+        if let Some(value) = table.get(key) {
+            row.hours.push(at.hours(value, &row.standard.base)?);
+        }
+    }
+    if let Some(fees) = common.fees.get(&row.provider) {
+        row.fees = row.fees.or(fees);
+    }
     Ok(row)
 }
 
-/// Where in the file we are: turns spans into lines for errors.
-#[derive(Clone)]
-struct Place<'a> {
-    file: &'a str,
-    text: &'a str,
-    row: String,
-}
-
 impl Place<'_> {
-    fn wrong(&self, span: std::ops::Range<usize>, expected: &str, found: &str) -> Error {
-        let line = line_of(self.text, span.start);
-        Error::invalid(format!("{}:{line}: {}expected {expected}, found {found}", self.file, self.row))
-    }
-
-    fn mismatch(&self, value: &Spanned<DeValue<'_>>, expected: &str) -> Error {
-        let found = match value.get_ref() {
-            DeValue::String(text) => format!("{text:?}"),
-            DeValue::Integer(number) => number.to_string(),
-            DeValue::Float(number) => number.to_string(),
-            DeValue::Boolean(value) => value.to_string(),
-            DeValue::Datetime(value) => value.to_string(),
-            DeValue::Array(_) => "a list".to_owned(),
-            DeValue::Table(_) => "a table".to_owned(),
-        };
-        self.wrong(value.span(), expected, &found)
-    }
-
-    fn text<'v>(&self, value: &'v Spanned<DeValue<'_>>, expected: &str) -> Result<&'v str, Error> {
-        match value.get_ref().as_str() {
-            Some(text) if !text.trim().is_empty() => Ok(text),
-            _ => Err(self.mismatch(value, expected)),
-        }
-    }
-
-    fn array<'v, 'i>(
-        &self,
-        value: &'v Spanned<DeValue<'i>>,
-        expected: &str,
-    ) -> Result<impl Iterator<Item = &'v Spanned<DeValue<'i>>> + use<'v, 'i>, Error> {
-        value.get_ref().as_array().map(|list| list.iter()).ok_or_else(|| self.mismatch(value, expected))
-    }
-
-    fn table<'v, 'i>(
-        &self,
-        value: &'v Spanned<DeValue<'i>>,
-        expected: &str,
-    ) -> Result<&'v DeTable<'i>, Error> {
-        value.get_ref().as_table().ok_or_else(|| self.mismatch(value, expected))
-    }
-
-    /// An amount of dollars, written as a number or as text.
-    fn amount(&self, value: &Spanned<DeValue<'_>>, scale: u32) -> Result<i128, Error> {
-        let text = match value.get_ref() {
-            DeValue::String(text) => text.as_ref(),
-            DeValue::Float(number) => number.as_str(),
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
-            _ => return Err(self.mismatch(value, "an amount of US dollars")),
-        };
-        scaled(text, scale).map_err(|expected| self.mismatch(value, &expected))
-    }
-
-    fn date(&self, value: &Spanned<DeValue<'_>>) -> Result<UnixNanos, Error> {
-        let text = match value.get_ref() {
-            DeValue::Datetime(date) => date.to_string(),
-            DeValue::String(text) => text.to_string(),
-            _ => String::new(),
-        };
-        // The length keeps ages and times of day out: a price changes at midnight, UTC.
-        let date = if text.len() == 10 { UnixNanos::parse(&text, UnixNanos(0)).ok() } else { None };
-        date.ok_or_else(|| self.mismatch(value, "a date such as 2026-11-23"))
-    }
-
     /// Rates for one length of input: the very classes that the row prices, so that none is charged at
     /// the lower rate by an oversight.
     fn rates_like(&self, value: &Spanned<DeValue<'_>>, base: &Rates, besides: &str) -> Result<Rates, Error> {
@@ -281,29 +309,87 @@ impl Place<'_> {
         Ok(tiers)
     }
 
-    fn peak(&self, value: &Spanned<DeValue<'_>>) -> Result<Peak, Error> {
+    fn hours(&self, value: &Spanned<DeValue<'_>>, base: &Rates) -> Result<Hours, Error> {
         const HOURS: &str = "hours such as [\"01:00-04:00\"]";
-        let mut peak = Peak { hours: Vec::new(), thousandths: 0 };
-        for (key, value) in self.table(value, "a table with hours and times")? {
-            match key.get_ref().as_ref() {
-                "hours" => {
-                    for span in self.array(value, HOURS)? {
-                        let span_text = self.text(span, HOURS)?;
-                        let ends = span_text
-                            .split_once('-')
-                            .and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
-                        let ends = ends.filter(|(from, to)| from < to);
-                        peak.hours.push(ends.ok_or_else(|| self.mismatch(span, HOURS))?);
-                    }
-                }
-                "times" => peak.thousandths = self.amount(value, 3)?,
-                other => return Err(self.wrong(key.span(), "hours and times", &format!("the key {other}"))),
+        let mut spans = Vec::new();
+        let mut times = None;
+        let table = self.table(value, "a table with hours and times, or hours and rates")?;
+        if let Some(hours) = table.get("hours") {
+            for span in self.array(hours, HOURS)? {
+                let text = self.text(span, HOURS)?;
+                let ends = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
+                let ends = ends.filter(|(from, to)| from < to);
+                spans.push(ends.ok_or_else(|| self.mismatch(span, HOURS))?);
             }
         }
-        if peak.hours.is_empty() || peak.thousandths == 0 {
+        if let Some(value) = table.get("times") {
+            times = Some(self.amount(value, 3)?);
+            let other = table.keys().find(|key| !matches!(key.get_ref().as_ref(), "hours" | "times"));
+            if let Some(other) = other {
+                let found = format!("the key {}", other.get_ref());
+                return Err(self.wrong(other.span(), "hours and times", &found));
+            }
+        }
+        if spans.is_empty() || times == Some(0) {
             return Err(self.wrong(value.span(), "both hours and times", "one missing, empty or zero"));
         }
-        Ok(peak)
+        let by = match times {
+            Some(times) => HourPrice::Times(times),
+            None if table.len() > 1 => HourPrice::Rates(Box::new(self.rates_like(value, base, "hours")?)),
+            None => {
+                return Err(self.wrong(value.span(), "both hours and times", "one missing, empty or zero"));
+            }
+        };
+        Ok(Hours { spans, by })
+    }
+
+    fn fees(&self, value: &Spanned<DeValue<'_>>) -> Result<Fees, Error> {
+        let mut fees = Fees::default();
+        for (key, amount) in self.table(value, "a table of fees")? {
+            let (meter, units) = fees::meter(key.get_ref()).ok_or_else(|| {
+                self.wrong(key.span(), "a fee such as file_search", &format!("the key {}", key.get_ref()))
+            })?;
+            fees.set(meter, self.amount(amount, FEMTO_DECIMALS)?, units);
+        }
+        Ok(fees)
+    }
+
+    fn regions(&self, value: &Spanned<DeValue<'_>>) -> Result<BTreeMap<String, i128>, Error> {
+        const EXPECTED: &str = "a table of factors by region, such as { eu = 1.1, \"*\" = 1 }";
+        let mut regions = BTreeMap::new();
+        for (name, factor) in self.table(value, EXPECTED)? {
+            regions.insert(name.get_ref().to_lowercase(), self.amount(factor, 3)?);
+        }
+        Ok(regions)
+    }
+
+    fn rule(&self, value: &Spanned<DeValue<'_>>) -> Result<Rule, Error> {
+        const KEYS: &str = "name, provider, upstream, model, experiment or factor";
+        let mut rule = Rule {
+            name: String::new(),
+            provider: None,
+            upstream: None,
+            model: None,
+            experiment: None,
+            factor: -1,
+        };
+        for (key, value) in self.table(value, "a [[rule]] table")? {
+            let glob = || Ok::<_, Error>(Some(Glob::new(self.text(value, "a name or a pattern")?)));
+            match key.get_ref().as_ref() {
+                "name" => self.text(value, "the rule's name")?.clone_into(&mut rule.name),
+                "provider" => rule.provider = glob()?,
+                "upstream" => rule.upstream = glob()?,
+                "model" => rule.model = glob()?,
+                "experiment" => rule.experiment = glob()?,
+                "factor" => rule.factor = self.amount(value, FACTOR_DECIMALS)?,
+                other => return Err(self.wrong(key.span(), KEYS, &format!("the key {other}"))),
+            }
+        }
+        if rule.name.is_empty() || rule.name.contains('*') || rule.factor < 0 {
+            let expected = "a name (without *) and a factor, such as 0.85 for a discount of 15 %";
+            return Err(self.wrong(value.span(), expected, "one missing"));
+        }
+        Ok(rule)
     }
 }
 
@@ -313,8 +399,4 @@ fn minute(text: &str) -> Option<u32> {
     let number = |part: &str| if part.len() == 2 { part.parse::<u32>().ok() } else { None };
     let minute = number(hour)? * 60 + number(minute).filter(|minute| *minute < 60)?;
     (minute <= 24 * 60).then_some(minute)
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }

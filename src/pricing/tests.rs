@@ -1,5 +1,6 @@
 //! What is priced, what is not, and what holds for every usage; worked examples are in `worked`.
 
+mod variants;
 mod worked;
 
 use proptest::prelude::*;
@@ -26,6 +27,7 @@ fn price(table: &PriceTable, place: &str, tier: &str, when: &str, usage: &Usage)
             request_model: None,
             service_tier: (!tier.is_empty()).then_some(tier),
             at: at(when),
+            ..Billing::default()
         },
     )?;
     Some((cost.total.0, cost.price_id))
@@ -54,7 +56,7 @@ fn inv6_an_unknown_price_is_unknown_never_zero() {
         ("openrouter openai/gpt-oss-120b", ""),
         ("openrouter anthropic/claude-opus-4.5:free", ""),
         ("openrouter qwen/gpt-4o", ""),
-        ("aws.bedrock us.anthropic.claude-opus-4-5-20251101-v1:0", ""),
+        // Dearer outside the global profile, and nothing says that it was in it.
         ("aws.bedrock anthropic.claude-opus-4-5-20251101-v1:0", ""),
         ("openai  ", ""),
         ("openai /", ""),
@@ -101,6 +103,7 @@ fn the_answering_model_comes_before_the_asked_one() {
             request_model,
             service_tier: None,
             at: at(NOON),
+            ..Billing::default()
         };
         Some(table.cost(&tokens(1, 1), &billing)?.price_id)
     };
@@ -255,14 +258,15 @@ proptest! {
         let at = UnixNanos(at("2024-07-01").0 + minute * 60 * UnixNanos::SECOND);
         let billing = Billing {
             provider: &row.provider, response_model: Some(&row.model), request_model: None,
-            service_tier: Some(tier), at,
+            service_tier: Some(tier), at, ..Billing::default()
         };
         let Some(cost) = TABLE.cost(&usage, &billing) else { return Ok(()) };
         prop_assert!(cost.total >= NanoUsd::ZERO);
 
         let price = TABLE.price(&billing).unwrap();
         let tokens: i128 = price.parts(&usage).unwrap().iter().map(|part| part.femto).sum();
-        let sum = tokens * price.thousandths + price.searches(&usage).unwrap();
+        let fees: i128 = price.fees(&usage).unwrap().iter().map(|fee| fee.femto).sum();
+        let sum = tokens * price.hour_factor() * price.region_factor + fees * 1_000_000;
         prop_assert_eq!(Some(cost.total), rates::nanos(sum));
 
         let longer = Usage { output: Some(usage.output.unwrap_or(0) + more), ..usage };
@@ -277,7 +281,7 @@ proptest! {
         let table = PriceTable::embedded().unwrap();
         let billing = Billing {
             provider: &provider, response_model: Some(&model), request_model: None, service_tier: None,
-            at: UnixNanos(0),
+            at: UnixNanos(0), ..Billing::default()
         };
         if let Some(cost) = table.cost(&tokens(1, 1), &billing) {
             prop_assert!(cost.total > NanoUsd::ZERO);

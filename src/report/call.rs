@@ -78,7 +78,10 @@ pub struct CallRow {
     /// The upstream's `x-request-id` or its like.
     pub request_id: Option<String>,
     pub retry_count: Option<u32>,
+    /// As served, not as asked.
     pub service_tier: Option<String>,
+    /// Where it was processed, if the answer or the endpoint tells.
+    pub region: Option<String>,
     pub tool_calls: u32,
 
     pub usage: Usage,
@@ -88,7 +91,11 @@ pub struct CallRow {
     pub cost_nano_usd: Option<i64>,
     /// The same amount as an exact decimal of dollars.
     pub cost_usd: Option<String>,
-    /// The price that made the cost, or `reported` where the provider named the amount.
+    /// The cost after discounts and margins.
+    pub billed_nano_usd: Option<i64>,
+    pub billed_usd: Option<String>,
+    /// The price that made the cost, or `reported` where the provider named the amount; behind a `*` the
+    /// rule that made of it what is billed.
     pub price_id: Option<String>,
 
     /// Events of a stream, or frames where it is not one.
@@ -151,11 +158,14 @@ impl CallRow {
             request_id: call.request_id.clone(),
             retry_count: call.retry_count,
             service_tier: call.service_tier.clone(),
+            region: call.region.clone(),
             tool_calls: call.tool_calls,
             usage: call.usage.clone(),
             usage_source: call.usage_source,
             cost_nano_usd: call.cost.map(|cost| cost.0),
             cost_usd: call.cost.map(usd),
+            billed_nano_usd: call.billed.map(|billed| billed.0),
+            billed_usd: call.billed.map(usd),
             price_id: call.price_id.clone(),
             chunks: call.chunks,
             sent_bytes: call.sent_bytes,
@@ -214,6 +224,7 @@ pub fn table(rows: &[CallRow]) -> Table {
         ("reasoning_tokens", |row| Cell::maybe_figure(row.usage.reasoning)),
         ("usage_source", |row| Cell::maybe(row.usage_source.map(UsageSource::as_str))),
         ("cost_usd", |row| Cell::maybe_figure(row.cost_usd.as_deref())),
+        ("billed_usd", |row| Cell::maybe_figure(row.billed_usd.as_deref())),
         ("price_id", |row| Cell::maybe(row.price_id.as_deref())),
         ("tool_calls", |row| Cell::figure(row.tool_calls)),
         ("finish_reasons", |row| list(&row.finish_reasons)),

@@ -29,13 +29,23 @@ pub struct Totals {
     pub priced_calls: u64,
     /// Calls with usage but without a known price: in no sum.
     pub unpriced_calls: u64,
-    /// Exact, in 10⁻⁹ dollars; null when no call has a known cost.
+    /// Of the priced calls: the provider named the amount itself.
+    pub reported_calls: u64,
+    /// At list price or as reported. Exact, in 10⁻⁹ dollars; null when no call has a known cost.
     pub cost_nano_usd: Option<i64>,
     /// The same as an exact decimal of dollars.
     pub cost_usd: Option<String>,
+    /// What is billed: the cost after discounts and margins; null as the cost is.
+    pub billed_nano_usd: Option<i64>,
+    pub billed_usd: Option<String>,
+    /// Of the cost: amounts that the provider named itself.
+    pub cost_reported_nano_usd: i64,
+    pub cost_reported_usd: String,
     /// Of the cost: from usage that tapline counted itself.
     pub cost_estimated_nano_usd: i64,
     pub cost_estimated_usd: String,
+    /// Calls whose cost is unknown, for want of a price or of usage: in no sum.
+    pub unknown_calls: u64,
     /// All durations added up, whole milliseconds.
     pub duration_ms: u64,
 }
@@ -55,10 +65,16 @@ impl Totals {
             usageless_calls: row.usageless_calls,
             priced_calls: row.priced_calls,
             unpriced_calls: row.unpriced_calls,
+            reported_calls: row.reported_calls,
             cost_nano_usd: cost.map(|cost| cost.0),
             cost_usd: cost.map(usd),
+            billed_nano_usd: cost.map(|_| row.billed.0),
+            billed_usd: cost.map(|_| usd(row.billed)),
+            cost_reported_nano_usd: row.cost_reported.0,
+            cost_reported_usd: usd(row.cost_reported),
             cost_estimated_nano_usd: row.cost_estimated.0,
             cost_estimated_usd: usd(row.cost_estimated),
+            unknown_calls: row.calls.saturating_sub(row.priced_calls),
             duration_ms: u64::try_from(row.duration_ns / 1_000_000).unwrap_or(0),
         }
     }
@@ -82,6 +98,9 @@ pub fn sum<'a>(rows: impl IntoIterator<Item = &'a CostRow>) -> CostRow {
         estimated_calls: sum.estimated_calls + row.estimated_calls,
         usageless_calls: sum.usageless_calls + row.usageless_calls,
         cost: sum.cost + row.cost,
+        billed: sum.billed + row.billed,
+        cost_reported: sum.cost_reported + row.cost_reported,
+        reported_calls: sum.reported_calls + row.reported_calls,
         cost_estimated: sum.cost_estimated + row.cost_estimated,
         priced_calls: sum.priced_calls + row.priced_calls,
         unpriced_calls: sum.unpriced_calls + row.unpriced_calls,
@@ -172,7 +191,7 @@ impl CostReport {
 
 type Figure = (&'static str, fn(&Totals) -> Cell);
 
-const EXACT: [Figure; 15] = [
+const EXACT: [Figure; 19] = [
     ("calls", |totals| Cell::figure(totals.calls)),
     ("errors", |totals| Cell::figure(totals.errors)),
     ("input_tokens", |totals| Cell::figure(totals.input_tokens)),
@@ -182,8 +201,12 @@ const EXACT: [Figure; 15] = [
     ("reasoning_tokens", |totals| Cell::figure(totals.reasoning_tokens)),
     ("cost_usd", |totals| Cell::maybe_figure(totals.cost_usd.as_deref())),
     ("cost_nano_usd", |totals| Cell::maybe_figure(totals.cost_nano_usd)),
+    ("billed_usd", |totals| Cell::maybe_figure(totals.billed_usd.as_deref())),
+    ("cost_reported_usd", |totals| Cell::figure(&totals.cost_reported_usd)),
     ("cost_estimated_usd", |totals| Cell::figure(&totals.cost_estimated_usd)),
     ("priced_calls", |totals| Cell::figure(totals.priced_calls)),
+    ("reported_calls", |totals| Cell::figure(totals.reported_calls)),
+    ("unknown_calls", |totals| Cell::figure(totals.unknown_calls)),
     ("unpriced_calls", |totals| Cell::figure(totals.unpriced_calls)),
     ("estimated_calls", |totals| Cell::figure(totals.estimated_calls)),
     ("usageless_calls", |totals| Cell::figure(totals.usageless_calls)),
@@ -240,6 +263,18 @@ pub fn caveats(totals: &Totals) -> Vec<String> {
             of(totals.estimated_calls)
         ));
     }
+    if totals.reported_calls > 0 {
+        let reported = figures::money(NanoUsd(totals.cost_reported_nano_usd));
+        lines.push(format!(
+            "{} have the cost that the provider itself reported ({reported} of the cost)",
+            of(totals.reported_calls)
+        ));
+    }
+    if let (Some(cost), Some(billed)) = (totals.cost_nano_usd, totals.billed_nano_usd)
+        && cost != billed
+    {
+        lines.push(format!("{} is billed after discounts and margins", figures::money(NanoUsd(billed))));
+    }
     if totals.usageless_calls > 0 {
         lines.push(format!("{} have no usage at all", of(totals.usageless_calls)));
     }
@@ -260,6 +295,9 @@ mod tests {
             input_tokens: 1_234_567,
             output_tokens: 4_500,
             cost: NanoUsd(3_210_000_001),
+            billed: NanoUsd(3_000_000_000),
+            cost_reported: NanoUsd(210_000_001),
+            reported_calls: 200,
             priced_calls: 1_200,
             duration_ns: 5_000_000,
             ..CostRow::default()
@@ -288,6 +326,8 @@ mod tests {
             caveats(&report.totals),
             [
                 "2 of 1,203 calls have no known price: their cost is in no sum",
+                "200 of 1,203 calls have the cost that the provider itself reported ($0.2100 of the cost)",
+                "$3.00 is billed after discounts and margins",
                 "1 of 1,203 calls have no usage at all"
             ]
         );
@@ -304,9 +344,9 @@ mod tests {
     #[test]
     fn inv6_csv_leaves_unknown_costs_empty() {
         insta::assert_snapshot!(csv::table(&report().exact()).replace("\r\n", "\n"), @r"
-        model,day,calls,errors,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_nano_usd,cost_estimated_usd,priced_calls,unpriced_calls,estimated_calls,usageless_calls,duration_ms
-        gpt-4o,2026-11-23,1200,0,1234567,0,0,4500,0,3.210000001,3210000001,0.00,1200,0,0,0,5
-        ,2026-11-23,3,1,0,0,0,0,0,,,0.00,0,2,0,1,0
+        model,day,calls,errors,input_tokens,cache_read_tokens,cache_write_tokens,output_tokens,reasoning_tokens,cost_usd,cost_nano_usd,billed_usd,cost_reported_usd,cost_estimated_usd,priced_calls,reported_calls,unknown_calls,unpriced_calls,estimated_calls,usageless_calls,duration_ms
+        gpt-4o,2026-11-23,1200,0,1234567,0,0,4500,0,3.210000001,3210000001,3.00,0.210000001,0.00,1200,200,0,0,0,0,5
+        ,2026-11-23,3,1,0,0,0,0,0,,,,0.00,0.00,0,0,3,2,0,1,0
         ");
     }
 

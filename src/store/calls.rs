@@ -22,7 +22,7 @@ macro_rules! columns {
         retry_count, service_tier, tool_calls, input, cache_read, cache_write, cache_write_long, input_audio,
         input_image, output, reasoning, output_audio, output_image, web_searches, seconds, characters, search_units,
         reported_cost, usage_source, cost, price_id, first_byte_ns, first_token_ns, last_token_ns, chunks, sent_bytes, received_bytes, request_whole,
-        response_whole, notes"
+        response_whole, notes, meters, region, billed"
     };
 }
 
@@ -32,7 +32,7 @@ const INSERT: &str = concat!(
     ", duration_ns, kind) VALUES (
         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
         ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
-        ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,  ?, ?, ?)"
 );
 const INSERT_TAG: &str =
     "INSERT OR IGNORE INTO call_tags (tag, started_at, sequence, kind) VALUES (?1, ?2, ?3, ?4)";
@@ -111,6 +111,9 @@ pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Ca
         call.request_whole,
         call.response_whole,
         list(&call.notes)?,
+        if usage.meters.is_empty() { None } else { Some(json(&usage.meters)?) },
+        call.region,
+        call.billed.map(|billed| billed.0),
         call.duration_ns(),
         kind,
     ])?;
@@ -210,6 +213,7 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
             characters: row.get()?,
             search_units: row.get()?,
             reported_cost_nano_usd: row.get()?,
+            ..Usage::default()
         },
         usage_source: row.optional_word(usage_source)?,
         cost: row.get::<Option<_>>()?.map(NanoUsd),
@@ -223,9 +227,14 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
         request_whole: row.get()?,
         response_whole: row.get()?,
         notes: row.json()?,
+        region: None,
+        billed: None,
         request_headers: Vec::new(),
         response_headers: Vec::new(),
     };
+    call.usage.meters = row.json()?;
+    call.region = row.get()?;
+    call.billed = row.get::<Option<_>>()?.map(NanoUsd);
     if let Some(headers) = row.get::<Option<Vec<u8>>>()? {
         (call.request_headers, call.response_headers) = decode_headers(&headers)?;
     }

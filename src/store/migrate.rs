@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 5, name: "0005_kinds", sql: include_str!("migrations/0005_kinds.sql") },
     Migration { number: 6, name: "0006_chain", sql: include_str!("migrations/0006_chain.sql") },
     Migration { number: 7, name: "0007_cache", sql: include_str!("migrations/0007_cache.sql") },
+    Migration { number: 8, name: "0008_money", sql: include_str!("migrations/0008_money.sql") },
 ];
 
 const CREATE: &str = "

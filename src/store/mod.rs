@@ -26,6 +26,7 @@ mod settle;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod token_errors;
 mod totals;
 mod tracking;
 mod writer;
@@ -46,7 +47,7 @@ use crate::model::{
     content::StoredBody,
     filter::{
         CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, SessionCursor,
-        SessionFilter, search::RunSearch,
+        SessionFilter, TokenError, search::RunSearch,
     },
     lineage::{CacheEntry, CacheQuery, CacheRow, Introduced, Link, Session, SessionCall},
     run::RunTotals,
@@ -316,6 +317,11 @@ impl Store {
     /// experiments are told apart by id, so two of one name are two rows with the same key.
     pub async fn costs(&self, query: CostQuery) -> Result<Vec<CostRow>, Error> {
         self.readers.read(move |connection| costs::costs(connection, &query)).await
+    }
+
+    /// How far own token counts are from reported ones, by model.
+    pub async fn token_errors(&self) -> Result<Vec<TokenError>, Error> {
+        self.readers.read(token_errors::all).await
     }
 
     pub async fn stats(&self) -> Result<StoreStats, Error> {

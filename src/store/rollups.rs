@@ -78,7 +78,10 @@ macro_rules! columns {
             cost_estimated,
             priced_calls,
             unpriced_calls,
-            duration_ns
+            duration_ns,
+            billed,
+            cost_reported,
+            reported_calls
         )
     };
 }
@@ -109,7 +112,7 @@ macro_rules! sums {
 }
 pub(super) use sums;
 
-const COLUMNS: usize = 14;
+const COLUMNS: usize = 17;
 
 /// The sums of some calls, in the order of `columns`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,7 +124,9 @@ impl Sums {
         let tokens = |count: Option<u64>| count.unwrap_or(0).min(MOST_TOKENS) as i64;
         let usageless = call.usage.is_empty();
         let estimated = call.usage_source == Some(UsageSource::Estimated);
-        let cost = call.cost.map_or(0, |cost| cost.0.clamp(-MOST_COST, MOST_COST));
+        let amount = |cost: Option<NanoUsd>| cost.map_or(0, |cost| cost.0.clamp(-MOST_COST, MOST_COST));
+        let cost = amount(call.cost);
+        let reported = call.cost.is_some() && call.is_cost_reported();
         Self([
             1,
             i64::from(call.status != CallStatus::Ok),
@@ -133,10 +138,13 @@ impl Sums {
             i64::from(estimated && !usageless),
             i64::from(usageless),
             cost,
-            if estimated { cost } else { 0 },
+            if estimated && !reported { cost } else { 0 },
             i64::from(call.cost.is_some()),
             i64::from(call.cost.is_none() && !usageless),
             call.duration_ns().clamp(0, MOST_DURATION),
+            amount(call.billed),
+            if reported { cost } else { 0 },
+            i64::from(reported),
         ])
     }
 
@@ -166,6 +174,9 @@ impl Sums {
             priced_calls: row.get(at + 11)?,
             unpriced_calls: row.get(at + 12)?,
             duration_ns: row.get(at + 13)?,
+            billed: NanoUsd(row.get(at + 14)?),
+            cost_reported: NanoUsd(row.get(at + 15)?),
+            reported_calls: row.get(at + 16)?,
         })
     }
 }
@@ -282,7 +293,7 @@ const ADD: &str = concat!(
     "INSERT INTO rollups (
         grain, period, experiment_id, run_id, upstream, provider, model, operation, key_fingerprint, ",
     columns!(names),
-    ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET ",
     columns!(added)
 );

@@ -21,6 +21,12 @@ pub(super) fn experiment_id(connection: &Connection, text: &str) -> Result<Optio
     Ok(connection.prepare_cached(EXPERIMENT_ID)?.query_row([text], |row| row.get(0)).optional()?)
 }
 
+const EXPERIMENT_NAME: &str = "SELECT name FROM experiments WHERE id = ?1";
+
+pub(super) fn experiment_name(connection: &Connection, id: &str) -> Result<String, Error> {
+    Ok(connection.prepare_cached(EXPERIMENT_NAME)?.query_row([id], |row| row.get(0))?)
+}
+
 const NEXT_NUMBER: &str = "SELECT coalesce(max(CAST(id AS INTEGER)), 0) + 1 FROM experiments";
 const NAME_TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM experiments WHERE name = ?1)";
 const CREATE_EXPERIMENT: &str =

@@ -60,7 +60,7 @@ pub(super) fn add(
     parent: Option<&str>,
 ) -> Result<(), Error> {
     let Some(session) = call.session.as_deref() else { return Ok(()) };
-    let [_, errors, input, cache_read, _, output, _, _, _, cost, _, priced, unpriced, _] = Sums::of(call).0;
+    let [_, errors, input, cache_read, _, output, _, _, _, cost, _, priced, unpriced, ..] = Sums::of(call).0;
     connection.prepare_cached(ADD)?.execute(params![
         session,
         parent.filter(|parent| *parent != session),

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Side, bodies, calls, jobs, links, rollups::Tally, runs, tracking, writer::Write};
+use super::{Side, bodies, calls, jobs, links, rollups::Tally, runs, token_errors, tracking, writer::Write};
 use crate::model::{
     Error,
     call::{Call, Placement, Settled},
@@ -34,7 +34,8 @@ pub(super) fn settle(
 }
 
 fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Call, Error> {
-    let Settled { call, placement, job, request, response, arrivals, lineage } = settled;
+    let Settled { call, placement, job, charges, token_sample, request, response, arrivals, lineage } =
+        settled;
     let connection = write.connection;
     if let Some(sequence) = calls::sequence(connection, call.id)?
         && let Some(stored) = calls::by_sequence(connection, sequence)?
@@ -47,11 +48,20 @@ fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Ca
         jobs::settle(connection, &mut call, job)?;
     }
     let found = links::place(write, &mut call, lineage)?;
+    // The name is only needed where a rule asks for it.
+    let experiment = match charges.iter().any(|charge| charge.experiment.is_some()) {
+        true => runs::experiment_name(connection, &call.experiment_id)?,
+        false => String::new(),
+    };
+    call.charge(&experiment, charges);
     let sequence = calls::insert(connection, write.interned, &call)?;
     bodies::insert(connection, write.interned, sequence, Side::Request, request, &[])?;
     bodies::insert(connection, write.interned, sequence, Side::Response, response, arrivals)?;
     links::insert(write, sequence, &mut call, lineage, found)?;
     tally.add(&call);
+    if let Some(sample) = token_sample {
+        token_errors::add(connection, sample)?;
+    }
     if let Some(run) = &call.run_id {
         runs::touch(connection, run, call.started_at, call.ended_at)?;
     }

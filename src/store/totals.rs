@@ -50,7 +50,7 @@ const ADD: &str = concat!(
     "INSERT INTO run_totals (
         run_id, experiment_id, first_call_at, last_call_at, latency_p50_ns, latency_p95_ns, latency_p99_ns, latency, ",
     columns!(names),
-    ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET
         first_call_at = min(coalesce(first_call_at, excluded.first_call_at), coalesce(excluded.first_call_at, first_call_at)),
         last_call_at = max(coalesce(last_call_at, excluded.last_call_at), coalesce(excluded.last_call_at, last_call_at)),

@@ -45,7 +45,7 @@ pub fn estimate(exchange: &Exchange) -> Option<Usage> {
     let model = response.model.as_deref().or(request.model.as_deref())?;
     let encoding = Encoding::of(model);
     let input = input(exchange, encoding);
-    let output = (*dialect != Dialect::Embeddings).then(|| output(response, encoding));
+    let output = (*dialect != Dialect::Embeddings).then(|| output(response, encoding, |_| true));
     let usage = Usage { input, output: output.flatten(), ..Usage::default() };
     (!usage.is_empty()).then_some(usage)
 }
@@ -59,6 +59,13 @@ fn characters(exchange: &Exchange) -> Option<Usage> {
     });
     let usage = Usage { characters: Some(count.sum()), ..Usage::default() };
     (usage.characters > Some(0)).then_some(usage)
+}
+
+/// The output without its reasoning, as far as the answer shows any.
+pub fn said(exchange: &Exchange) -> Option<u64> {
+    let Exchange { request, response, .. } = exchange;
+    let model = response.model.as_deref().or(request.model.as_deref())?;
+    output(response, Encoding::of(model), |part| !matches!(part, MessagePart::Reasoning { .. }))
 }
 
 fn input(exchange: &Exchange, encoding: Encoding) -> Option<u64> {
@@ -94,14 +101,14 @@ fn input(exchange: &Exchange, encoding: Encoding) -> Option<u64> {
     Some(encoding.scale(tally.tokens()).saturating_add(framing).saturating_add(tally.given()))
 }
 
-fn output(response: &Response, encoding: Encoding) -> Option<u64> {
+fn output(response: &Response, encoding: Encoding, wanted: fn(&MessagePart) -> bool) -> Option<u64> {
     if response.choices.is_empty() {
         return None;
     }
     let mut tally = Tally::new(encoding.counter());
     for part in response.choices.iter().flat_map(|choice| &choice.message.parts) {
         // A tool's result inside an answer was put there by the server, not by the model.
-        if !matches!(part, MessagePart::ToolCallResponse { .. } | MessagePart::Other { .. }) {
+        if wanted(part) && !matches!(part, MessagePart::ToolCallResponse { .. } | MessagePart::Other { .. }) {
             count_part(part, &mut tally);
         }
     }

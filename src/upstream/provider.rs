@@ -66,6 +66,18 @@ pub fn of_host(host: &str) -> &'static str {
         .map_or(CUSTOM, |(_, provider)| provider)
 }
 
+/// Where a regional endpoint processes, by its name: `eu` of `eu.api.openai.com`, `us-east-1` of Bedrock's,
+/// `us-east5` of Vertex AI's.
+pub fn region<'h>(host: &'h str, provider: &str) -> Option<&'h str> {
+    match provider {
+        "openai" => host.strip_suffix(".api.openai.com"),
+        "aws.bedrock" => host.strip_prefix("bedrock-runtime.")?.strip_suffix(".amazonaws.com"),
+        "gcp.vertex_ai" => host.strip_suffix("-aiplatform.googleapis.com"),
+        _ => None,
+    }
+    .filter(|region| !region.is_empty() && !region.contains('.'))
+}
+
 /// True for hosts whose whole API lies under `/v1`: their bare origin as a base means that.
 pub fn is_versioned(host: &str) -> bool {
     matches!(of_host(host), "openai" | "anthropic")

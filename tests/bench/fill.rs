@@ -105,11 +105,13 @@ fn settled(number: u64, spans: u64, now: i64) -> Settled {
         response_id: Some(format!("chatcmpl-{number:012}")),
         request_id: Some(format!("req-{number:012}")),
         retry_count: Some(0),
+        region: None,
         service_tier: None,
         tool_calls: 0,
         usage: Usage { input: Some(input), output: Some(output), ..Usage::default() },
         usage_source: (!failed).then_some(UsageSource::Reported),
         cost,
+        billed: None,
         price_id: cost.map(|_| text("made-up")),
         first_byte_ns: Some(duration / 4),
         first_token_ns: None,
@@ -125,12 +127,14 @@ fn settled(number: u64, spans: u64, now: i64) -> Settled {
     };
     Settled {
         call,
+        job: None,
+        charges: Vec::new(),
+        token_sample: None,
         placement: Placement {
             experiment: Some(format!("experiment-{experiment}")),
             run: Some(format!("run-{}", experiment * 100 + (number * 100 / spans.max(1)))),
             peer: None,
         },
-        job: None,
         request: Body::raw(Bytes::from(format!(
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"question {number}"}}]}}"#
         ))),

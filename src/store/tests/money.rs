@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::filter::{CostQuery, CostRow, Dimension};
+use crate::model::{
+    Glob,
+    call::{Charge, TokenSample},
+    filter::{CostQuery, CostRow, Dimension},
+};
 
 const HOUR: i64 = 3_600 * UnixNanos::SECOND;
 
@@ -28,6 +32,8 @@ fn add(row: &mut CostRow, call: &Call) {
         Some(cost) => {
             row.priced_calls += 1;
             row.cost = row.cost + cost;
+            // No rule holds: what is billed is the cost.
+            row.billed = row.billed + cost;
             if estimated {
                 row.cost_estimated = row.cost_estimated + cost;
             }
@@ -327,4 +333,59 @@ async fn sums_of_an_older_store_are_taken_over() {
     assert_eq!(rows(&[Dimension::Run], 0).await, [(6, 16), (1, 5)]);
     assert_eq!(rows(&[Dimension::Run, Dimension::Model], 0).await, [(4, 9), (2, 7), (1, 5)]);
     assert_eq!(store.run_totals("r").await.unwrap().latency_p50_ns, None, "not known of older calls");
+}
+
+#[tokio::test]
+async fn what_is_billed_depends_on_the_experiment() {
+    let (_directory, store) = open();
+    let charge = |experiment: Option<&str>, billed, rule: &str| Charge {
+        experiment: experiment.map(Glob::new),
+        billed: NanoUsd(billed),
+        rule: rule.to_owned(),
+    };
+    let charges = vec![charge(Some("prod-*"), 80, "prod"), charge(None, 110, "others")];
+    let call = |number, price: &str| Call {
+        cost: Some(NanoUsd(100)),
+        price_id: Some(price.to_owned()),
+        ..spending(number, Some(1), Some(100)).call
+    };
+    let calls = vec![
+        Settled { call: call(1, "x@undated"), charges: charges.clone(), ..placed(1, Some("prod-eu"), None) },
+        Settled { call: call(2, "reported"), charges: charges.clone(), ..placed(2, Some("test"), None) },
+        Settled { call: call(3, "x@undated"), ..placed(3, Some("prod-eu"), None) },
+    ];
+    let written = store.settle(calls).await.unwrap();
+    let billed: Vec<_> =
+        written.iter().map(|call| (call.billed.unwrap().0, call.price_id.as_deref().unwrap())).collect();
+    assert_eq!(billed, [(80, "x@undated*prod"), (110, "reported*others"), (100, "x@undated")]);
+    let rows =
+        store.costs(CostQuery { by: vec![Dimension::Experiment], ..CostQuery::default() }).await.unwrap();
+    let sums: Vec<_> =
+        rows.iter().map(|row| (row.cost.0, row.billed.0, row.cost_reported.0, row.reported_calls)).collect();
+    assert_eq!(sums, [(200, 180, 0, 0), (100, 110, 100, 1)]);
+}
+
+#[tokio::test]
+async fn token_errors_add_up_by_model() {
+    let (_directory, store) = open();
+    let sampled = |number, reported, estimated| Settled {
+        token_sample: Some(TokenSample {
+            model: "m".to_owned(),
+            input_reported: reported,
+            input_estimated: estimated,
+            output_reported: 0,
+            output_estimated: 7,
+        }),
+        ..settled(bare(number))
+    };
+    store.settle(vec![sampled(1, 100, 90), sampled(2, 100, 120)]).await.unwrap();
+    // Stored already: counted once.
+    store.settle(vec![sampled(2, 100, 120)]).await.unwrap();
+    let errors = store.token_errors().await.unwrap();
+    assert_eq!(errors.len(), 1);
+    let one = &errors[0];
+    assert_eq!(
+        (one.calls, one.reported, one.estimated, one.abs_error, one.worst_thousandths),
+        (2, 200, 210, 30, 200)
+    );
 }

@@ -82,12 +82,22 @@ pub(super) fn envelope(
         }
         "usage" => {
             counts.merge(field, notes);
-            if let [Some(tier)] = json::pick(field.get(), ["service_tier"]) {
-                response.service_tier = json::filled(Some(tier));
-            }
+            served(field, response);
         }
         _ => {}
     }
+}
+
+/// How and where the call was served, which the usage says: fast mode is a tier of its own, and inference in
+/// one country costs more.
+pub(super) fn served(usage: &RawValue, response: &mut Response) {
+    let [tier, speed, place] = json::pick(usage.get(), ["service_tier", "speed", "inference_geo"]);
+    let place = json::filled(place).filter(|place| !matches!(place.as_str(), "global" | "not_available"));
+    response.region = place.or(response.region.take());
+    response.service_tier = json::filled(speed)
+        .filter(|speed| speed != "standard")
+        .or_else(|| json::filled(tier))
+        .or(response.service_tier.take());
 }
 
 /// Usage as Anthropic counts it; later figures win where they are given.

@@ -9,7 +9,7 @@ use crate::{
     wire::{error, json, notes::Notes, parts},
 };
 
-use super::messages::{Counts, envelope};
+use super::messages::{Counts, envelope, served};
 
 #[derive(Debug, Default)]
 pub(in crate::wire) struct MessagesStream {
@@ -86,6 +86,7 @@ impl MessagesStream {
                 }
                 if let Some(usage) = usage {
                     self.counts.merge(usage, notes);
+                    served(usage, &mut self.response);
                 }
             }
             ("message_stop", ..) => self.response.complete = true,

@@ -182,6 +182,7 @@ impl AnswerDraft {
             error,
             job: None,
             complete: false,
+            region: None,
             model,
             cache_diagnosis: None,
         }

@@ -1,11 +1,13 @@
 //! The response object of the Responses API: one choice that holds the whole output.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     model::{
         exchange::{Choice, Job, Message, MessagePart, Request, Response},
-        usage::Usage,
+        usage::{Meter, Usage},
     },
     wire::{error, json, notes::Notes, parts},
 };
@@ -26,6 +28,7 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
     let mut response = Response::default();
     let (mut state, mut reason, mut searches) = (None, None, None);
     let mut parts = Vec::new();
+    let mut tools = HostedTools::default();
     json::fields(body, |key, field| {
         if json::is_null(field) {
             return;
@@ -42,20 +45,58 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
             "error" if json::is_truthy(field) => response.error = Some(error::from_value(field, status)),
             "output" => {
                 parts.clear();
-                json::each_item(field, |item| item_part(item, notes, &mut parts));
+                tools = HostedTools::default();
+                json::each_item(field, |item| {
+                    tools.see(item);
+                    item_part(item, notes, &mut parts);
+                });
             }
             _ => {}
         }
     })
     .ok();
-    if searches.is_some() {
-        response.usage.get_or_insert_with(Usage::default).web_searches = searches;
+    // `tool_usage` is exact where it is sent; else each call of a hosted tool is one.
+    if let Some(usage) = &mut response.usage {
+        usage.web_searches =
+            searches.or(usage.web_searches).or((tools.searches > 0).then_some(tools.searches));
+        usage.count(Meter::FileSearch, tools.file_searches);
+        usage.count(Meter::CodeSession, tools.containers.len() as u64);
+    } else if searches.is_some() {
+        response.usage = Some(Usage { web_searches: searches, ..Usage::default() });
     }
     let answered = matches!(state.as_deref(), Some("completed" | "incomplete"));
     if answered || !parts.is_empty() {
         response.choices.push(choice(parts, reason.or(state)));
     }
     response
+}
+
+/// What the server did on the model's behalf and bills by the piece.
+#[derive(Debug, Default)]
+struct HostedTools {
+    searches: u64,
+    file_searches: u64,
+    /// Ids: a container serves several calls.
+    containers: BTreeSet<String>,
+}
+
+impl HostedTools {
+    fn see(&mut self, item: &RawValue) {
+        let [kind, action, container, id] = json::pick(item.get(), ["type", "action", "container_id", "id"]);
+        match kind.and_then(json::text).as_deref() {
+            // Opening a page and finding in it are no searches.
+            Some("web_search_call") => {
+                let [action] = action.map_or([None], |action| json::pick(action.get(), ["type"]));
+                let action = action.and_then(json::text);
+                self.searches += u64::from(action.is_none_or(|action| action == "search"));
+            }
+            Some("file_search_call") => self.file_searches += 1,
+            Some("code_interpreter_call") => {
+                self.containers.extend(json::filled(container.or(id)));
+            }
+            _ => {}
+        }
+    }
 }
 
 pub(super) fn choice(parts: Vec<MessagePart>, finish_reason: Option<String>) -> Choice {

@@ -5,7 +5,10 @@
 use serde_json::value::RawValue;
 
 use crate::{
-    model::{NanoUsd, usage::Usage},
+    model::{
+        NanoUsd,
+        usage::{Meter, Usage},
+    },
     wire::{json, notes::Notes},
 };
 
@@ -39,6 +42,8 @@ pub(in crate::wire) fn read(raw: &RawValue, notes: &mut Notes) -> Option<Usage> 
         }
         "cache_creation_input_tokens" => set_absent(&mut usage.cache_write, key, field, notes),
         "num_search_queries" => set(&mut usage.web_searches, key, field, notes),
+        // xAI's live search, by source.
+        "num_sources_used" => meter(&mut usage, Meter::SearchSource, key, field, notes),
         // OpenRouter: a number. Perplexity: an object with a total.
         "cost" => {
             let amount =
@@ -105,6 +110,15 @@ fn input_details(details: &RawValue, usage: &mut Usage, notes: &mut Notes) {
     }
     json::fields(details.get(), |key, field| match key {
         "cached_tokens" => set(&mut usage.cache_read, key, field, notes),
+        // Realtime: what the cached part was.
+        "cached_tokens_details" => {
+            let [audio, image] = json::pick(field.get(), ["audio_tokens", "image_tokens"]);
+            for (place, field) in [(Meter::CacheReadAudio, audio), (Meter::CacheReadImage, image)] {
+                if let Some(field) = field {
+                    meter(usage, place, key, field, notes);
+                }
+            }
+        }
         "cache_write_tokens" | "cache_creation_tokens" => set(&mut usage.cache_write, key, field, notes),
         "cache_write_tokens_details" => {
             let [long] = json::pick(field.get(), ["ttl_12h_tokens"]);
@@ -142,6 +156,14 @@ pub(in crate::wire) fn set(place: &mut Option<u64>, name: &str, raw: &RawValue, 
             notes.add(format!("usage field {name} is no token count: {shown}"));
         }
     }
+}
+
+fn meter(usage: &mut Usage, meter: Meter, name: &str, raw: &RawValue, notes: &mut Notes) {
+    let mut count = None;
+    set(&mut count, name, raw, notes);
+    // A stream may say the same count again.
+    usage.meters.remove(&meter);
+    usage.count(meter, count.unwrap_or(0));
 }
 
 fn set_absent(place: &mut Option<u64>, name: &str, raw: &RawValue, notes: &mut Notes) {
