@@ -20,6 +20,8 @@ const LOOKED_UP: usize = 64;
 const DISTINCTIVE: u32 = 64;
 /// Characters of a first request that are no greeting.
 const DISTINCTIVE_REQUEST: u32 = 200;
+/// How sure a history is, in thousandths, whose answers anybody could have been given.
+const ANYBODYS: u16 = 900;
 /// Below this, in thousandths, there is no link.
 const LEAST: u16 = 500;
 /// Sentences of a summary that must be there again, in thousandths of those kept.
@@ -139,7 +141,8 @@ pub fn link<K: Known>(subject: &Subject<'_>, known: &mut K) -> Result<Option<Lin
         failed.retain(|earlier| {
             let soon = subject.started_at.since(earlier.ended_at) <= RETRY_WITHIN;
             let same = earlier.system == outline.system && earlier.tools == outline.tools;
-            soon && same && (!earlier.answered || subject.retries > 0)
+            // Many people say the same first words; only the one who failed asks again.
+            soon && same && same_caller(subject, earlier) && (!earlier.answered || subject.retries > 0)
         });
         if let Some(best) = choose(subject, failed) {
             return Ok(certain(best.link(subject, LinkKind::Retry, LinkRule::SameRequest, 950, units.len())));
@@ -177,9 +180,12 @@ fn history<K: Known>(
             weight = weight.saturating_add(answer.weight);
             unique |= answer.unique;
         }
-        if unique || weight >= DISTINCTIVE { 990 } else { 900 }
+        if unique || weight >= DISTINCTIVE { 990 } else { ANYBODYS }
     };
-    if let Some(best) = choose(subject, known.answered(*prefix)?) {
+    let mut ended = known.answered(*prefix)?;
+    // A greeting and its welcome are anybody's.
+    ended.retain(|earlier| tells(at) > ANYBODYS || same_caller(subject, earlier));
+    if let Some(best) = choose(subject, ended) {
         let kind = going_on(subject, &best.candidate);
         return Ok(certain(best.link(subject, kind, LinkRule::SharedPrefix, tells(at), at + 1)));
     }
@@ -323,6 +329,12 @@ fn choose(subject: &Subject<'_>, candidates: Vec<Candidate>) -> Option<Choice> {
     let (_, candidate) = fitting.into_iter().next()?;
     let share = (weight(&candidate) / all * 1_000.0).round().clamp(0.0, 1_000.0) as u16;
     Some(Choice { candidate, share, rivals })
+}
+
+/// The same key from the same machine.
+fn same_caller(subject: &Subject<'_>, candidate: &Candidate) -> bool {
+    let (own, other) = (&subject.identity, &candidate.identity);
+    own.key == other.key && own.host == other.host
 }
 
 /// What cannot be: another place, another user, or a call that had not ended.
