@@ -37,7 +37,7 @@ def whole(client, run_id: str) -> dict:
         "params": run.data.params,
         "tags": {key: value for key, value in run.data.tags.items() if key not in own},
         "history": history,
-        "datasets": [(one.dataset.to_dictionary(), [tag.to_dictionary() for tag in one.tags]) for one in inputs],
+        "datasets": [(dict(one.dataset), [(tag.key, tag.value) for tag in one.tags]) for one in inputs],
         "artifacts": artifacts(client, run_id),
     }
 
