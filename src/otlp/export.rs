@@ -234,11 +234,13 @@ impl Exporter {
         let mut news = self.store.subscribe();
         let mut attempts = 0u32;
         loop {
+            // Asked before looking: what was stored between a look and the stop is looked for once more.
+            let stopping = *stop.borrow_and_update();
             match self.step().await {
                 Step::Progress => attempts = 0,
                 Step::CaughtUp => {
                     attempts = 0;
-                    if *stop.borrow() {
+                    if stopping {
                         return;
                     }
                     tokio::select! {
