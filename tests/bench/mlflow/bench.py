@@ -79,13 +79,15 @@ def start(targets, figures, given) -> None:
     for target in targets:
         figures.add("start-up to the first answer", "ms", target.name, [1000 * again(target) for _ in range(given.rounds)])
         figures.add("memory, idle", "MB", target.name, [target.memory()])
+        # Write-ahead logs are folded in when a server stops.
+        target.stop()
         before = target.disk()
+        target.start()
         experiment = target.client().ask("POST", CREATE_EXPERIMENT, {"name": "disk"})["experiment_id"]
         client = target.client()
         for number in range(given.disk_runs):
             run = new_run(client, experiment, number)
             client.ask("POST", f"{API}/runs/log-batch", batch(run, 20, number, params=10))
-        # Write-ahead logs are folded in when a server stops.
         target.stop()
         figures.add(
             f"disk of {given.disk_runs} runs with 20 metrics, 10 params", "MB", target.name, [target.disk() - before]
@@ -115,7 +117,7 @@ def calls(targets, figures, given) -> None:
     for target in targets:
         client = target.client()
         experiment = client.ask("POST", CREATE_EXPERIMENT, {"name": "calls"})["experiment_id"]
-        run = new_run(client, experiment, 0)
+        run, large = new_run(client, experiment, 0), new_run(client, experiment, 1)
         client.ask("POST", f"{API}/runs/log-batch", batch(run, 20, 0, params=10))
         metric = lambda n: request(  # noqa: E731
             "POST", f"{API}/runs/log-metric", {"run_id": run, "key": "loss", "value": n, "timestamp": n, "step": n}
@@ -124,7 +126,7 @@ def calls(targets, figures, given) -> None:
             "POST", f"{API}/runs/create", {"experiment_id": experiment, "run_name": f"r{n}", "start_time": n}
         )
         get = request("GET", f"{API}/runs/get?run_id={run}")
-        thousand = lambda n: request("POST", f"{API}/runs/log-batch", batch(run, 1000, n))  # noqa: E731
+        thousand = lambda n: request("POST", f"{API}/runs/log-batch", batch(large, 1000, n))  # noqa: E731
         numbers = itertools.count(1)
         for connections in (1, 16):
             at_once = "one at a time" if connections == 1 else f"{connections} at once"
@@ -221,7 +223,7 @@ def search(targets, figures, given) -> None:
                     began = time.perf_counter()
                     found = one.ask("POST", f"{API}/runs/search", body)["runs"]
                     taken.append(1000 * (time.perf_counter() - began))
-                assert len(found) == 100, len(found)
+                assert found and len(found) <= 100, len(found)
                 figures.add(f"search {count:,} runs: {name}", "ms", target.name, taken[1:])
             figures.add(f"memory after the searches in {count:,}", "MB", target.name, [target.memory()])
 
