@@ -94,7 +94,10 @@ fn place(write: &mut Write<'_>, call: &mut Call, placement: &Placement) -> Resul
     if run.is_none()
         && let Some(peer) = &placement.peer
         && let Some((run, experiment)) = tracking::active_run(connection, peer, call.started_at)?
-        && asked.is_none_or(|asked| asked == experiment)
+        && match asked {
+            None => true,
+            Some(asked) => runs::experiment_id(connection, asked)?.as_ref() == Some(&experiment),
+        }
     {
         call.rules.run = Some(ACTIVE_RUN_RULE.to_owned());
         if asked.is_none() {

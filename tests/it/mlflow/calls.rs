@@ -50,6 +50,13 @@ async fn calls_that_name_a_run_of_mlflow_are_in_it_and_are_its_metrics() {
     );
     assert_eq!((row["totals"]["calls"].as_u64(), row["id"].as_str()), (Some(2), Some(run.as_str())));
 
+    // To the last bit: the fast way to read decimals is one off here.
+    let exact = 0.090_909_090_909_090_91;
+    tracking
+        .post("runs/log-metric", json!({"run_id": run, "key": "exact", "value": exact, "timestamp": 1}))
+        .await;
+    assert_eq!(metric(&tracking.get_run(&run).await, "exact"), Some(exact));
+
     // What the server keeps nobody else writes.
     let body = json!({"run_id": run, "key": "tapline/calls", "value": 7, "timestamp": 1});
     let (status, refusal) = tracking.ask("POST", "/api/2.0/mlflow/runs/log-metric", Some(body)).await;
@@ -89,6 +96,11 @@ async fn calls_without_a_run_are_in_the_one_that_their_address_has_open() {
     // What a call says of its place itself comes first.
     assert_eq!(place(&tracking.call("/exp/elsewhere", &[]).await), (None, None));
     assert_eq!(place(&tracking.call("/run/own", &[]).await).1, Some("path:run"));
+    // The run's own experiment, by name as by id, is no contradiction.
+    for named in ["e", experiment.as_str()] {
+        let call = tracking.call(&format!("/exp/{named}"), &[]).await;
+        assert_eq!(place(&call), (Some(run.as_str()), Some("peer:active_run")), "{named}");
+    }
 
     // The innermost of runs that are nested in each other.
     let child = tracking.run(&experiment, Some(&run)).await;
