@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode as Sqlite, OpenFlags};
+use rusqlite::{Connection, ErrorCode as Sqlite, OpenFlags, config::DbConfig};
 
 use super::Config;
 use crate::model::{Error, ErrorCode};
@@ -33,6 +33,9 @@ pub(super) fn writing(config: &Config, file: &Path) -> Result<Connection, Error>
             file.display()
         )));
     }
+    // Plans stay as they were made, whatever values come. Otherwise a statement that could use a partial index is
+    // parsed again for every value that is bound: measured, a third of the writer's time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
