@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Sleep;
 
-use super::locked;
+use super::{locked, shared::Shared};
 
 /// What became of an acknowledged append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub enum Appended {
 pub(super) struct Slot(Mutex<(Option<Appended>, Option<Waker>)>);
 
 impl Slot {
+    fn is_resolved(&self) -> bool {
+        locked(&self.0).0.is_some()
+    }
+
     /// Returns false when the answer was known already.
     pub(super) fn resolve(&self, answer: Appended) -> bool {
         let (new, waker) = {
@@ -61,7 +65,19 @@ enum State {
         /// Made on the first poll that has to wait.
         timer: Option<Pin<Box<Sleep>>>,
         late: Arc<AtomicU64>,
+        write: Write,
     },
+}
+
+/// Whether whoever waits is to write the record.
+#[derive(Debug)]
+enum Write {
+    /// Somebody else does.
+    No,
+    /// Yes, but not at once: what else is ready to run may append first, and one write serves all.
+    Later(Arc<Shared>),
+    /// Now, unless it is written.
+    Now(Arc<Shared>),
 }
 
 impl Ack {
@@ -70,7 +86,13 @@ impl Ack {
     }
 
     pub(super) fn waiting(slot: Arc<Slot>, deadline: Instant, late: Arc<AtomicU64>) -> Self {
-        Self(State::Waiting { slot, deadline, timer: None, late })
+        Self(State::Waiting { slot, deadline, timer: None, late, write: Write::No })
+    }
+
+    /// The same, where whoever waits is to write the record.
+    pub(super) fn writing(slot: Arc<Slot>, deadline: Instant, shared: &Arc<Shared>) -> Self {
+        let (late, write) = (Arc::clone(&shared.late), Write::Later(Arc::clone(shared)));
+        Self(State::Waiting { slot, deadline, timer: None, late, write })
     }
 }
 
@@ -80,7 +102,17 @@ impl Future for Ack {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Appended> {
         let answer = match &mut self.0 {
             State::Known(answer) => *answer,
-            State::Waiting { slot, deadline, timer, late } => {
+            State::Waiting { slot, deadline, timer, late, write } => {
+                match std::mem::replace(write, Write::No) {
+                    Write::No => {}
+                    Write::Later(shared) if !slot.is_resolved() => {
+                        *write = Write::Now(shared);
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Write::Now(shared) if !slot.is_resolved() => shared.write_for_waiting(),
+                    Write::Later(_) | Write::Now(_) => {}
+                }
                 let answer = {
                     let mut slot = locked(&slot.0);
                     if slot.0.is_none() && !slot.1.as_ref().is_some_and(|w| w.will_wake(context.waker())) {

@@ -99,16 +99,35 @@ impl Shared {
         queue::BLOCK.min(self.config.segment_limit())
     }
 
-    /// `waits` is when somebody began to wait for the record. Then the record is written at once: by the caller
-    /// itself where that is a plain write of a quick disk, which costs less than waking another thread.
-    pub(super) fn push(&self, record: Record, waits: Option<Instant>) -> Pushed {
+    /// Writes what is queued because somebody waits for it, here or by waking who does.
+    pub(super) fn write_for_waiting(&self) {
+        let (work, wake) = {
+            let mut queue = self.queue();
+            queue.urgent |= queue.bytes > 0;
+            if queue.is_easy(Instant::now()) {
+                queue.held = true;
+                (Some(Work::take(&mut queue)), false)
+            } else {
+                (None, queue.wake())
+            }
+        };
+        if wake {
+            self.wake.notify_one();
+        }
+        if let Some(work) = work {
+            self.write(work);
+        }
+    }
+
+    /// `waits` is when somebody began to wait for the record. It is written soon then: by whoever waits where that
+    /// is a plain write of a quick disk, which costs less than waking another thread.
+    pub(super) fn push(self: &Arc<Self>, record: Record, waits: Option<Instant>) -> Pushed {
         let call = record.call();
         let opens = matches!(record, Record::Opened(_));
         let closes = matches!(record, Record::Closed(_));
         // Outside the lock: the checksum and the JSON are the work of an append.
         let frames = Frames::of(self.mark, record);
         let length = frames.as_ref().map_or(0, Frames::length);
-        let mut work = None;
         let (pushed, wake) = {
             let mut queue = self.queue();
             let room = self.has_room(&queue, length);
@@ -130,13 +149,13 @@ impl Shared {
                         Some(since) => {
                             let slot = Arc::default();
                             queue.acks.push(Arc::clone(&slot));
-                            queue.urgent = true;
-                            if queue.is_easy(since) {
-                                queue.held = true;
-                                work = Some(Work::take(&mut queue));
-                            }
                             let deadline = since + self.config.ack_timeout;
-                            Pushed::Waiting(Ack::waiting(slot, deadline, Arc::clone(&self.late)))
+                            Pushed::Waiting(if queue.is_easy(since) {
+                                Ack::writing(slot, deadline, self)
+                            } else {
+                                queue.urgent = true;
+                                Ack::waiting(slot, deadline, Arc::clone(&self.late))
+                            })
                         }
                         None => Pushed::Queued,
                     };
@@ -156,9 +175,6 @@ impl Shared {
         };
         if wake {
             self.wake.notify_one();
-        }
-        if let Some(work) = work {
-            self.write(work);
         }
         pushed
     }
