@@ -4,6 +4,7 @@
 pub mod api;
 pub mod app;
 pub mod artifacts;
+pub mod background;
 pub mod capture;
 pub mod chain;
 pub mod cli;

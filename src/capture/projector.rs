@@ -19,6 +19,7 @@ use super::{
     settle::Settler,
 };
 use crate::{
+    background::{self, Standing, Worker},
     journal::{Entry, Journal, Position, Reader},
     model::{
         Error, ErrorCode,
@@ -29,6 +30,7 @@ use crate::{
 
 /// Bytes of records read at once; bounds what is in memory between journal and store.
 const READ_BYTES: usize = 4 << 20;
+const READ_BEHIND_BYTES: usize = 512 << 10;
 /// Calls per transaction.
 const BATCH_CALLS: usize = 512;
 /// How long records gather before they are applied, and how many bytes of them, unless somebody waits: applying
@@ -116,11 +118,10 @@ impl Projector {
             stop: Arc::clone(&stop),
             assembler: Assembler::default(),
             gives_way: Arc::clone(&gives_way),
+            standing: Standing::Beside,
             counted: Position(0),
         };
-        let thread = thread::Builder::new()
-            .name("tapline-projector".to_owned())
-            .spawn(move || work.run())
+        let thread = background::start("tapline-projector", work)
             .map_err(|error| Error::internal(format!("could not start the projector thread: {error}")))?;
         let thread = Arc::new(Mutex::new(Some(thread)));
         Ok(Self { journal, applied: watched, progress, stop, gives_way, thread })
@@ -194,14 +195,28 @@ struct Work {
     assembler: Assembler,
     /// Traffic that is due goes before each call that is applied.
     gives_way: Arc<AtomicBool>,
+    standing: Standing,
     /// Up to where calls were counted: what is applied once more counts once.
     counted: Position,
 }
 
-impl Work {
-    fn run(mut self) {
+impl Worker for Work {
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    fn work(mut self) -> Option<Self> {
         while !self.stopped() {
-            let entries = match self.reader.next(READ_BYTES, IDLE) {
+            let gives_way = self.may_give_way();
+            self.gives_way.store(gives_way, Ordering::Relaxed);
+            let standing = if gives_way { Standing::Behind } else { Standing::Beside };
+            if standing != self.standing {
+                self.standing = standing;
+                return Some(self);
+            }
+            // Little at a time where somebody may come to wait.
+            let most = if gives_way { READ_BEHIND_BYTES } else { READ_BYTES };
+            let entries = match self.reader.next(most, IDLE) {
                 Ok(entries) => entries,
                 Err(error) => {
                     self.say_failing(&format!("the journal cannot be read: {error}"));
@@ -210,7 +225,6 @@ impl Work {
                 }
             };
             let mut batch = Batch::default();
-            self.gives_way.store(self.may_give_way(), Ordering::Relaxed);
             for entry in entries {
                 let counts = entry.end > self.counted;
                 self.counted = self.counted.max(entry.end);
@@ -224,12 +238,12 @@ impl Work {
                         thread::yield_now();
                     }
                     if batch.calls.len() >= BATCH_CALLS && !self.store(std::mem::take(&mut batch)) {
-                        return;
+                        return None;
                     }
                 }
             }
             if !batch.calls.is_empty() && !self.store(batch) {
-                return;
+                return None;
             }
             let progress = &*self.progress;
             progress.strays.store(self.assembler.strays(), Ordering::Relaxed);
@@ -240,8 +254,11 @@ impl Work {
         }
         self.released = self.released.checked_sub(RELEASE_EVERY).unwrap_or(self.released);
         self.release(self.assembler.oldest().unwrap_or(self.reader.position()));
+        None
     }
+}
 
+impl Work {
     /// Lets applied segments go, now and then.
     fn release(&mut self, before: Position) {
         if self.released.elapsed() < RELEASE_EVERY {

@@ -34,23 +34,29 @@ mod writer;
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::broadcast;
 
 pub use self::{links::SessionsConfig, mlflow::MlflowDatabase, stats::StoreStats};
 use self::{place::Place, readers::Readers, writer::Writer};
-use crate::model::{
-    CallId, Error,
-    call::{Call, Settled},
-    content::StoredBody,
-    filter::{
-        CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, SessionCursor,
-        SessionFilter, TokenError, search::RunSearch,
+use crate::{
+    background::Standing,
+    model::{
+        CallId, Error,
+        call::{Call, Settled},
+        content::StoredBody,
+        filter::{
+            CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, SessionCursor,
+            SessionFilter, TokenError, search::RunSearch,
+        },
+        lineage::{CacheEntry, CacheQuery, CacheRow, Introduced, Link, Session, SessionCall},
+        run::RunTotals,
     },
-    lineage::{CacheEntry, CacheQuery, CacheRow, Introduced, Link, Session, SessionCall},
-    run::RunTotals,
 };
 
 /// The database's name in the store's directory.
@@ -194,7 +200,8 @@ impl Store {
         gives_way: &Arc<AtomicBool>,
     ) -> Result<Vec<Call>, Error> {
         let (calls, gives_way) = (Arc::clone(calls), Arc::clone(gives_way));
-        self.writer()?.write(move |write| settle::settle(write, &calls, &gives_way)).await
+        let standing = if gives_way.load(Ordering::Relaxed) { Standing::Behind } else { Standing::Beside };
+        self.writer()?.write_standing(standing, move |write| settle::settle(write, &calls, &gives_way)).await
     }
 
     /// Newest first. A page of 0 has a default length; an experiment or run that does not exist has no calls.

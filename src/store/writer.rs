@@ -5,7 +5,6 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    thread,
 };
 
 use rusqlite::Connection;
@@ -18,7 +17,10 @@ use super::{
     migrate, open,
     place::Place,
 };
-use crate::model::{Error, ErrorCode};
+use crate::{
+    background::{self, Standing, Worker},
+    model::{Error, ErrorCode},
+};
 
 /// Jobs waiting; beyond this, callers wait to hand theirs in.
 const QUEUE: usize = 256;
@@ -40,12 +42,16 @@ pub(super) struct Write<'w> {
 
 /// A piece of work and whoever waits for it.
 trait Job: Send {
+    fn standing(&self) -> Standing {
+        Standing::Beside
+    }
     fn run(&mut self, write: &mut Write<'_>) -> Result<(), Error>;
     /// Answers with the work's own result when it was committed, else with why it was not.
     fn answer(self: Box<Self>, committed: Result<(), Error>);
 }
 
 struct Waiting<T, F> {
+    standing: Standing,
     work: Option<F>,
     done: Option<T>,
     answer: oneshot::Sender<Result<T, Error>>,
@@ -56,6 +62,10 @@ where
     T: Send,
     F: FnOnce(&mut Write<'_>) -> Result<T, Error> + Send,
 {
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
     fn run(&mut self, write: &mut Write<'_>) -> Result<(), Error> {
         if let Some(work) = self.work.take() {
             self.done = Some(work(write)?);
@@ -106,10 +116,13 @@ impl Writer {
             prompts,
             committed,
             place,
+            jobs,
+            in_hand: None,
+            standing: Standing::Beside,
         };
-        thread::Builder::new().name("store-writer".to_owned()).spawn(move || thread.work(jobs)).map_err(
-            |error| Error::internal(format!("expected to start the store's writer, found: {error}")),
-        )?;
+        background::start("store-writer", thread).map_err(|error| {
+            Error::internal(format!("expected to start the store's writer, found: {error}"))
+        })?;
         Ok(Self { queue })
     }
 
@@ -119,9 +132,18 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
     {
+        self.write_standing(Standing::Beside, work).await
+    }
+
+    /// The same, for work that may stand behind the traffic.
+    pub(super) async fn write_standing<T, F>(&self, standing: Standing, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Write<'_>) -> Result<T, Error> + Send + 'static,
+    {
         let closed = || Error::conflict("expected an open store, found it closed");
         let (answer, answered) = oneshot::channel();
-        let job = Box::new(Waiting { work: Some(work), done: None, answer });
+        let job = Box::new(Waiting { standing, work: Some(work), done: None, answer });
         self.queue.send(Message::Job(job)).await.map_err(|_| closed())?;
         let given_up =
             || Error::internal("expected the store's writer to answer, found that it gave the work up");
@@ -156,13 +178,29 @@ struct Thread {
     prompts: Prompts,
     committed: broadcast::Sender<i64>,
     place: Place,
+    jobs: mpsc::Receiver<Message>,
+    /// What came last and waits for the thread of its standing.
+    in_hand: Option<Message>,
+    standing: Standing,
 }
 
-impl Thread {
-    fn work(mut self, mut jobs: mpsc::Receiver<Message>) {
+impl Worker for Thread {
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    fn work(mut self) -> Option<Self> {
         let mut closing = None;
         while closing.is_none() {
-            let Some(first) = jobs.blocking_recv() else { break };
+            let Some(first) = self.in_hand.take().or_else(|| self.jobs.blocking_recv()) else { break };
+            let standing = match &first {
+                Message::Job(job) => job.standing(),
+                Message::Reopen(_) | Message::Close(_) => self.standing,
+            };
+            if standing != self.standing {
+                (self.standing, self.in_hand) = (standing, Some(first));
+                return Some(self);
+            }
             let mut group = Vec::new();
             let mut reopening = None;
             let mut next = Some(first);
@@ -178,7 +216,7 @@ impl Thread {
                         break;
                     }
                 }
-                next = if group.len() < GROUP { jobs.try_recv().ok() } else { None };
+                next = if group.len() < GROUP { self.jobs.try_recv().ok() } else { None };
             }
             // Whoever waits hears that the work was given up, and nothing that was half done is remembered.
             if !group.is_empty() && catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
@@ -192,14 +230,18 @@ impl Thread {
             }
         }
         // Closed before the checkpoint, so that nobody waits for an answer that cannot come.
-        drop(jobs);
+        self.jobs.close();
+        while self.jobs.try_recv().is_ok() {}
         self.checkpoint();
         if let Some(answer) = closing {
             // Whoever asked may be gone; the store is closed all the same.
             answer.send(()).unwrap_or_default();
         }
+        None
     }
+}
 
+impl Thread {
     fn forget(&mut self) {
         self.connection = None;
         self.interned.forget();

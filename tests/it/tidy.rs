@@ -35,7 +35,7 @@ const LAYERS: [(&str, u8); 24] = [
 ];
 
 /// Importable by every layer: our own log lines and metrics.
-const ANYWHERE: [&str; 2] = ["events", "telemetry"];
+const ANYWHERE: [&str; 3] = ["background", "events", "telemetry"];
 
 const LARGEST_FILE: usize = 600;
 const MEDIAN_FILE: usize = 200;
