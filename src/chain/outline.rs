@@ -313,7 +313,20 @@ fn answer_text(text: &str) -> String {
         Some((_, answer)) => answer,
         None => text,
     };
-    text.split_whitespace().collect()
+    without_space(text)
+}
+
+/// Every message of a history is read so with every call, so the common case is a pass over bytes.
+fn without_space(text: &str) -> String {
+    if !text.is_ascii() {
+        return text.split_whitespace().collect();
+    }
+    let mut left = Vec::with_capacity(text.len());
+    // What Unicode calls white space among ASCII.
+    for run in text.as_bytes().split(|byte| matches!(byte, b'\t'..=b'\r' | b' ')) {
+        left.extend_from_slice(run);
+    }
+    String::from_utf8(left).unwrap_or_else(|_| text.split_whitespace().collect())
 }
 
 #[cfg(test)]

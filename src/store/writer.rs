@@ -302,8 +302,12 @@ impl Thread {
         let connection = self.connection.insert(connection);
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let mut newest = None;
+        // One alone is undone with its transaction; a savepoint would copy each page that it touches.
+        let alone = group.len() == 1;
         for job in group {
-            connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+            if !alone {
+                connection.prepare_cached("SAVEPOINT job")?.execute([])?;
+            }
             let mut write = Write {
                 connection,
                 interned: &mut self.interned,
@@ -326,13 +330,19 @@ impl Thread {
                     if connection.is_autocommit() || error.code == ErrorCode::Busy {
                         return Err(error);
                     }
-                    connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
                     results.push(Err(error));
+                    if alone {
+                        connection.prepare_cached("ROLLBACK")?.execute([])?;
+                        return Ok(None);
+                    }
+                    connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
                     connection.prepare_cached("RELEASE job")?.execute([])?;
                     continue;
                 }
             }
-            connection.prepare_cached("RELEASE job")?.execute([])?;
+            if !alone {
+                connection.prepare_cached("RELEASE job")?.execute([])?;
+            }
             results.push(Ok(()));
         }
         connection.prepare_cached("COMMIT")?.execute([])?;

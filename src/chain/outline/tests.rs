@@ -152,3 +152,13 @@ fn what_is_no_conversation_has_no_outline() {
     reader.request(br#"{"model":"m","input":"x"}"#);
     assert_eq!(outline(&reader.finish(true), false), None);
 }
+
+proptest::proptest! {
+    #[test]
+    fn white_space_of_every_kind_is_left_out(text in "[a-c\\x00-\\x20\\x7f é\u{a0}\u{2003}\u{85}]{0,40}", ascii in "[a-c\\x00-\\x20\\x7f]{0,40}") {
+        for text in [text, ascii] {
+            let expected: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+            proptest::prop_assert_eq!(without_space(&text), expected);
+        }
+    }
+}
