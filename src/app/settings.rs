@@ -105,6 +105,7 @@ impl TryFrom<config::Settings> for Settings {
         let mut proxied = proxy::Config {
             response_timeout: proxy.response_timeout,
             idle_timeout: proxy.idle_timeout,
+            request_timeout: proxy.request_timeout,
             drain_timeout: proxy.drain_timeout,
             client_gone_timeout: proxy.client_gone_timeout,
             client_gone_bytes: proxy.client_gone_bytes,

@@ -157,7 +157,7 @@ impl Settler {
             headers.retain(|(name, value)| {
                 let ours = name == record::ASKED;
                 if ours {
-                    notes.push(asked(value));
+                    notes.push(asked(value, taken(&opened.provider, exchange.streamed, received)));
                 }
                 !ours
             });
@@ -391,17 +391,27 @@ fn judge(closed: &Closed, http_status: Option<u16>, exchange: &Exchange) -> Verd
     }
 }
 
+/// Bytes of a response that the client did not get, because they answered what tapline had asked.
+fn taken(provider: &str, streamed: bool, received: &[u8]) -> usize {
+    if !streamed {
+        return 0;
+    }
+    let mut filter = wire::ask::Filter::new(wire::flavour::of(provider).asked);
+    received.len() - filter.push(received).len() - filter.finish().len()
+}
+
 /// What was done on the client's behalf, as a note.
-fn asked(how: &str) -> String {
-    let how = match how {
-        record::ASKED_REFUSED => {
-            "the upstream refused the question, and the request was sent again as it was"
+fn asked(how: &str, taken: usize) -> String {
+    let asking = "usage: stream_options.include_usage was added to the request (usage = \"ask\")";
+    match (how, taken) {
+        (record::ASKED_REFUSED, _) => {
+            "usage: stream_options.include_usage was refused by the upstream (usage = \"ask\"), and the request \
+             was sent again as it was"
+                .to_owned()
         }
-        _ => {
-            "stream_options.include_usage was added to the request, and the answer taken out of the response"
-        }
-    };
-    format!("usage: {how} (usage = \"ask\")")
+        (_, 0) => format!("{asking}; nothing had to be taken out of the response"),
+        _ => format!("{asking}; the answer, {taken} bytes, was taken out of the response"),
+    }
 }
 
 fn span_name(exchange: &Exchange, method: &str, target: &str) -> String {

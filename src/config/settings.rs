@@ -70,6 +70,9 @@ pub struct ProxySection {
     /// Zero: no limit.
     #[serde(deserialize_with = "duration")]
     pub idle_timeout: Duration,
+    /// Zero: no limit.
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
     pub on_client_gone: OnClientGone,

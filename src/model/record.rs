@@ -13,7 +13,7 @@ use super::{CallId, SpanId, TraceId, UnixNanos};
 /// The header under which a recorded response says that its usage was asked for on the client's behalf. It crossed
 /// no wire; it is taken off again when the call is settled.
 pub const ASKED: &str = "x-tapline-usage";
-/// Asked, and the answer taken out of what the client got.
+/// Asked; what answers it is taken out of what the client gets.
 pub const ASKED_DONE: &str = "asked";
 /// Asked, refused, and sent again as the client had sent it.
 pub const ASKED_REFUSED: &str = "refused";

@@ -2,14 +2,14 @@
 //! data path changes bytes, and only where the operator chose so: the question goes into the request, the
 //! answer to it out of the response. What is changed and how is `wire::ask`'s.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::{Upload, blame::Blame, download::is_event_stream, route::Route, upload::Progress};
+use super::{Upload, Ways, blame::Blame, download::is_event_stream, route::Route, upload::Progress};
 use crate::{
     capture::recorder::Recording,
     model::{call::Dialect, record},
@@ -50,14 +50,21 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// Reads the body, recording it as it comes: what the client sent is what is recorded.
+    /// Reads the body, recording it as it comes: what the client sent is what is recorded. No upstream waits for
+    /// it yet, so a client that falls silent is let go by a time-out of its own.
     pub(super) async fn read(
         mut body: Incoming,
         recording: &Recording,
+        ways: &Ways,
         route: &Route,
     ) -> Result<Self, Blame> {
+        let limit = ways.config.request_timeout;
+        let silence = if limit.is_zero() { Duration::MAX } else { limit };
         let mut whole = BytesMut::new();
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = tokio::time::timeout(silence, body.frame())
+            .await
+            .map_err(|_| Blame::slow_upload(whole.len(), limit))?
+        {
             let frame = frame.map_err(|error| Blame::of_upload(&error))?;
             if let Some(data) = frame.data_ref() {
                 recording.sent(data);

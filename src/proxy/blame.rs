@@ -1,12 +1,19 @@
 //! Who is at fault when a call fails, and what that means for the record and for the client.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use hyper::body::Incoming;
 
 use crate::{
-    model::record::{Failure, Outcome, Source},
+    model::{
+        duration,
+        record::{Failure, Outcome, Source},
+    },
     upstream::{Fault, Upstream},
 };
+
+const REQUEST_TIMEOUT: &str = "request_timeout";
 
 /// Why a call did not go as its framing says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +46,17 @@ impl Blame {
             cause = inner.source();
         }
         Self::ClientGone(format!("the client left while it sent its request: {message}"))
+    }
+
+    /// A client that does not send the rest of its request.
+    pub(super) fn slow_upload(came: usize, limit: Duration) -> Self {
+        let limit = duration::print(limit);
+        Self::Client {
+            code: REQUEST_TIMEOUT,
+            message: format!(
+                "expected the rest of the request body within {limit}, found {came} bytes of it"
+            ),
+        }
     }
 
     /// An error before the response's head.
@@ -93,6 +111,9 @@ impl Blame {
     pub(super) fn answer(&self) -> (StatusCode, String) {
         match self {
             Self::ClientGone(_) => (StatusCode::BAD_REQUEST, "client_disconnect".to_owned()),
+            Self::Client { code, .. } if *code == REQUEST_TIMEOUT => {
+                (StatusCode::REQUEST_TIMEOUT, (*code).to_owned())
+            }
             Self::Client { code, .. } => (StatusCode::BAD_REQUEST, (*code).to_owned()),
             Self::Upstream(fault) => {
                 let status =

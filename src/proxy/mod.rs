@@ -80,6 +80,9 @@ pub struct Config {
     /// Between two pieces of a response. Zero: no limit.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
+    /// Between two pieces of a request that is read whole before it goes up. Zero: no limit.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
     /// How long running calls may go on after the signal to stop.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
@@ -103,6 +106,7 @@ impl Default for Config {
         Self {
             response_timeout: Duration::from_secs(900),
             idle_timeout: Duration::from_secs(900),
+            request_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             client_gone_timeout: Duration::from_secs(60),
             client_gone_bytes: 8 << 20,
@@ -228,7 +232,7 @@ async fn exchange(
     let version = head.version;
     let mut question = None;
     let sent = if ask::wanted(&head, &route) {
-        let mut read = match Question::read(body, call.recording(), &route).await {
+        let mut read = match Question::read(body, call.recording(), &ways, &route).await {
             Ok(read) => read,
             Err(blame) => return respond::failed(call, blame).await,
         };

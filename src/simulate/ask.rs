@@ -1,4 +1,5 @@
-//! What a request asks for, the same shape for chat completions and responses.
+//! What a request asks for, the same shape for chat completions, completions and responses (and, read beside their
+//! own dialect, messages).
 
 use serde_json::Value;
 
@@ -99,7 +100,7 @@ fn content_text(content: &Value) -> (String, usize) {
 }
 
 impl Turn {
-    fn new(role: &str, content: &Value, extra: &str, whole: &Value) -> Self {
+    pub(super) fn new(role: &str, content: &Value, extra: &str, whole: &Value) -> Self {
         let (said, media) = content_text(content);
         let tokens =
             PER_MESSAGE + text::count(role) + text::count(&said) + text::count(extra) + media * PER_MEDIUM;
@@ -189,7 +190,23 @@ impl Ask {
         Ok(ask)
     }
 
-    fn common(
+    /// Reads the body of `/v1/completions`; of several prompts the first.
+    pub(super) fn completions(body: &Value) -> Result<Self, Refusal> {
+        let prompt = match body.get("prompt") {
+            None => return Err(Refusal::missing("prompt")),
+            Some(Value::Array(prompts)) => prompts.first().cloned().unwrap_or_default(),
+            Some(prompt) => prompt.clone(),
+        };
+        let turn = Turn::new("user", &prompt, "", &prompt);
+        let mut ask = Self::common(body, vec![turn], None, None)?;
+        ask.limit = count_of(body, "max_tokens")?;
+        ask.choices = count_of(body, "n")?.unwrap_or(1).min(128);
+        ask.include_usage =
+            body.pointer("/stream_options/include_usage").and_then(Value::as_bool).unwrap_or(false);
+        Ok(ask)
+    }
+
+    pub(super) fn common(
         body: &Value,
         turns: Vec<Turn>,
         schema: Option<&Value>,
@@ -278,13 +295,17 @@ pub(super) fn input_items(body: &Value) -> Result<Vec<Value>, Refusal> {
 }
 
 impl Tool {
-    /// A function tool in the chat shape (`function` inside) or the responses shape (flat).
+    /// A function tool in the chat shape (`function` inside), the responses shape (flat) or Anthropic's.
     fn read(tool: &Value) -> Option<Self> {
         let function = tool.get("function").unwrap_or(tool);
         Some(Self {
             name: function.get("name")?.as_str()?.to_owned(),
             description: function.get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            parameters: function.get("parameters").cloned().unwrap_or_default(),
+            parameters: function
+                .get("parameters")
+                .or_else(|| function.get("input_schema"))
+                .cloned()
+                .unwrap_or_default(),
         })
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Head {
 
 const FINGERPRINT: &str = "fp_51a7e5eed0";
 
-fn usage(ask: &Ask, answers: &[Answer], cached: usize) -> Value {
+pub(super) fn usage(ask: &Ask, answers: &[Answer], cached: usize) -> Value {
     let prompt = ask.prompt_tokens();
     let completion: usize = answers.iter().map(Answer::tokens).sum();
     let reasoning: usize = answers.iter().map(Answer::reasoning_tokens).sum();

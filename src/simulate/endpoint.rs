@@ -1,35 +1,41 @@
 //! From an HTTP request to its response: routes, keys, models, scripts. What an answer says is decided elsewhere.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use uuid::Uuid;
 
 use super::{
     Config, EMBED, LARGE, SMALL,
     answer::{self, Answer},
-    ask::{self, Ask},
+    ask::Ask,
+    audio,
+    batches::{Batch, Stored},
     cache::PromptCache,
+    call::{Call, MID_STREAM_ERROR, Reply, ok},
     chat::{self, Head},
+    completions,
     dice::Dice,
-    embeddings,
+    embeddings, form, images, messages, moderations,
     refusal::Refusal,
-    responses,
+    rerank,
     script::{self, Break, Script},
+    shelf::Shelf,
+    socket,
+    stored::Kept,
     wire::{self, Body, Broken, Link, Pace},
 };
 
 const MAX_REQUEST: usize = 256 << 20;
-/// Responses kept for `previous_response_id`.
-const MAX_HISTORY: usize = 512;
 /// Requests under a `times=` fault that are remembered.
 const MAX_FAULTS: usize = 4096;
 /// `created` of seeded answers: 2025-10-09.
@@ -39,67 +45,150 @@ const SEEDED_TIME: u64 = 1_760_000_000;
 pub(super) struct Simulator {
     config: Config,
     cache: Mutex<PromptCache>,
-    history: Mutex<History>,
     faults: Mutex<HashMap<u64, u32>>,
-}
-
-/// The items behind each response id, oldest first.
-#[derive(Debug, Default)]
-struct History {
-    items: HashMap<String, Vec<Value>>,
-    order: VecDeque<String>,
-}
-
-impl History {
-    fn put(&mut self, id: &str, items: Vec<Value>) {
-        if self.items.insert(id.to_owned(), items).is_none() {
-            self.order.push_back(id.to_owned());
-        }
-        if self.order.len() > MAX_HISTORY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.items.remove(&oldest);
-        }
-    }
-}
-
-/// What a request turned out to be.
-enum Reply {
-    Plain(StatusCode, Value, Option<String>),
-    Stream { events: Vec<Bytes>, error: Bytes },
-}
-
-/// Everything about a request that the dialects need.
-struct Call {
-    key: String,
-    model: String,
-    body: Value,
-    raw: Bytes,
-    script: Script,
+    pub(super) responses: Mutex<Shelf<Kept>>,
+    pub(super) files: Mutex<Shelf<Stored>>,
+    pub(super) batches: Mutex<Shelf<Batch>>,
 }
 
 /// Nothing is left half-changed by a panic while these are held.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is served, by method and path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint<'a> {
+    Models(Option<&'a str>),
+    Chat,
+    Completions,
+    Embeddings,
+    Responses,
+    ResponseTokens,
+    FetchResponse(&'a str),
+    CancelResponse(&'a str),
+    Messages,
+    MessageTokens,
+    MessageBatches,
+    MessageBatchResults(&'a str),
+    Moderations,
+    Images,
+    ImageEdits,
+    Speech,
+    Transcriptions,
+    Rerank,
+    Files,
+    File(&'a str),
+    FileContent(&'a str),
+    Batches,
+    Batch(&'a str),
+    CancelBatch(&'a str),
+    Realtime,
+    ResponsesSocket,
+}
+
+impl<'a> Endpoint<'a> {
+    pub(super) fn of(method: &str, path: &[&'a str]) -> Option<Self> {
+        Some(match (method, path) {
+            ("GET", ["v1", "models"]) => Self::Models(None),
+            ("GET", ["v1", "models", id]) => Self::Models(Some(id)),
+            ("POST", ["v1", "chat", "completions"]) => Self::Chat,
+            ("POST", ["v1", "completions"]) => Self::Completions,
+            ("POST", ["v1", "embeddings"]) => Self::Embeddings,
+            ("POST", ["v1", "responses"]) => Self::Responses,
+            ("GET", ["v1", "responses"]) => Self::ResponsesSocket,
+            ("POST", ["v1", "responses", "input_tokens"]) => Self::ResponseTokens,
+            ("GET", ["v1", "responses", id]) => Self::FetchResponse(id),
+            ("POST", ["v1", "responses", id, "cancel"]) => Self::CancelResponse(id),
+            ("POST", ["v1", "messages"]) => Self::Messages,
+            ("POST", ["v1", "messages", "count_tokens"]) => Self::MessageTokens,
+            ("POST", ["v1", "messages", "batches"]) => Self::MessageBatches,
+            ("GET", ["v1", "messages", "batches", id, "results"]) => Self::MessageBatchResults(id),
+            ("GET", ["v1", "messages", "batches", id] | ["v1", "batches", id]) => Self::Batch(id),
+            ("POST", ["v1", "messages", "batches", id, "cancel"] | ["v1", "batches", id, "cancel"]) => {
+                Self::CancelBatch(id)
+            }
+            ("POST", ["v1", "moderations"]) => Self::Moderations,
+            ("POST", ["v1", "images", "generations"]) => Self::Images,
+            ("POST", ["v1", "images", "edits" | "variations"]) => Self::ImageEdits,
+            ("POST", ["v1", "audio", "speech"]) => Self::Speech,
+            ("POST", ["v1", "audio", "transcriptions" | "translations"]) => Self::Transcriptions,
+            ("POST", ["v1" | "v2", "rerank"]) => Self::Rerank,
+            ("POST", ["v1", "files"]) => Self::Files,
+            ("GET", ["v1", "files", id]) => Self::File(id),
+            ("GET", ["v1", "files", id, "content"]) => Self::FileContent(id),
+            ("POST", ["v1", "batches"]) => Self::Batches,
+            ("GET", ["v1", "realtime"]) => Self::Realtime,
+            _ => return None,
+        })
+    }
+
+    /// Whether requests of an OpenAI batch may be for it.
+    pub(super) fn in_batches(&self) -> bool {
+        matches!(self, Self::Chat | Self::Completions | Self::Embeddings | Self::Responses)
+    }
+
+    /// Whether it speaks as Anthropic's API does: errors have another shape there.
+    pub(super) fn is_anthropic(&self) -> bool {
+        match self {
+            Self::Messages | Self::MessageTokens | Self::MessageBatches | Self::MessageBatchResults(_) => {
+                true
+            }
+            Self::Batch(id) | Self::CancelBatch(id) => id.starts_with("msgbatch_"),
+            _ => false,
+        }
+    }
+
+    /// The model where none has to be named; `None` where one has to.
+    fn default_model(&self) -> Option<&'static str> {
+        match self {
+            Self::Moderations => Some("omni-moderation-latest"),
+            Self::Images | Self::ImageEdits => Some("gpt-image-1"),
+            Self::Chat | Self::Completions | Self::Embeddings | Self::Responses | Self::Messages => None,
+            Self::ResponseTokens | Self::MessageTokens | Self::Speech | Self::Transcriptions => None,
+            Self::Rerank | Self::Realtime => None,
+            // Nothing is asked of a model, or each request names its own.
+            _ => Some(SMALL),
+        }
+    }
+
+    /// Embedding models embed; other models do not.
+    fn serves(&self, model: &str) -> bool {
+        match self {
+            Self::Embeddings => model.contains("embed"),
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => !model.contains("embed"),
+            _ => true,
+        }
+    }
 }
 
 impl Simulator {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, cache: Mutex::default(), history: Mutex::default(), faults: Mutex::default() }
+        Self {
+            config,
+            cache: Mutex::default(),
+            faults: Mutex::default(),
+            responses: Mutex::default(),
+            files: Mutex::default(),
+            batches: Mutex::default(),
+        }
     }
 
     /// One exchange. An error makes the server drop the connection without an answer.
     pub(super) async fn answer(
-        &self,
-        request: Request<Incoming>,
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
         link: Link,
     ) -> Result<Response<Body>, Broken> {
         let started = Instant::now();
+        let upgrade =
+            request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let endpoint = Endpoint::of(head.method.as_str(), &segments);
         let mut script = Script::default();
-        let reply = self
-            .reply(request, &mut script)
-            .await
-            .unwrap_or_else(|refusal| Reply::Plain(refusal.status, refusal.body(), refusal.retry_after));
+        let read = self.read(&head, body, endpoint, &mut script).await;
         tokio::time::sleep(script.latency.unwrap_or(self.config.latency)).await;
         if let Some(Break::Cut(0) | Break::Reset(0)) = script.breaks {
             if let Some(Break::Reset(_)) = script.breaks {
@@ -107,10 +196,33 @@ impl Simulator {
             }
             return Err(Broken);
         }
+        let wants_socket = matches!(endpoint, Some(Endpoint::Realtime | Endpoint::ResponsesSocket));
+        let reply = match (read, endpoint) {
+            (Ok(call), Some(endpoint)) if wants_socket => match (upgrade, accept_key(&head)) {
+                (Some(upgrade), Some(accept)) => {
+                    let realtime = endpoint == Endpoint::Realtime;
+                    tokio::spawn(socket::session(Arc::clone(&self), call, upgrade, realtime));
+                    return Ok(switch(&accept));
+                }
+                _ => Err(Refusal::invalid(None, "expected a WebSocket handshake")),
+            },
+            (Ok(call), Some(endpoint)) => self.serve(&call, &endpoint),
+            (Ok(_), None) if path.trim_matches('/').is_empty() || path == "/healthz" => {
+                Ok(ok(json!({"object": "simulator", "models": [SMALL, LARGE, EMBED]})))
+            }
+            (Ok(_), None) => Err(Refusal::unknown_url(head.method.as_str(), path.trim_end_matches('/'))),
+            (Err(refusal), _) => Err(refusal),
+        };
+        let anthropic = endpoint.is_some_and(|endpoint| endpoint.is_anthropic());
+        let reply = reply.unwrap_or_else(|refusal| {
+            Reply::Plain(refusal.status, refusal.body(anthropic), refusal.retry_after)
+        });
         let (status, kind, retry_after, body) = match reply {
             Reply::Plain(status, value, retry_after) => {
-                (status, "application/json", retry_after, plain_body(&value, script.breaks, link))
+                let bytes = Bytes::from(value.to_string());
+                (status, "application/json", retry_after, plain_body(bytes, script.breaks, link))
             }
+            Reply::Raw(kind, bytes) => (StatusCode::OK, kind, None, plain_body(bytes, script.breaks, link)),
             Reply::Stream { events, error } => {
                 let body = self.stream_body(events, error, &script, link);
                 (StatusCode::OK, "text/event-stream; charset=utf-8", None, body)
@@ -120,10 +232,13 @@ impl Simulator {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
-        headers.insert("openai-processing-ms", HeaderValue::from(started.elapsed().as_millis() as u64));
-        if let Ok(id) = HeaderValue::from_str(&format!("req_{}", Uuid::new_v4().simple())) {
-            headers.insert("x-request-id", id);
+        let id = HeaderValue::from_str(&format!("req_{}", Uuid::new_v4().simple()));
+        if anthropic {
+            id.into_iter().for_each(|id| drop(headers.insert("request-id", id)));
+        } else {
+            headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
+            headers.insert("openai-processing-ms", HeaderValue::from(started.elapsed().as_millis() as u64));
+            id.into_iter().for_each(|id| drop(headers.insert("x-request-id", id)));
         }
         if let Some(seconds) = retry_after.and_then(|seconds| HeaderValue::from_str(&seconds).ok()) {
             headers.insert(header::RETRY_AFTER, seconds);
@@ -131,61 +246,126 @@ impl Simulator {
         Ok(response)
     }
 
-    async fn reply(&self, request: Request<Incoming>, script: &mut Script) -> Result<Reply, Refusal> {
-        let (head, body) = request.into_parts();
+    /// The request as the dialects see it, or why it gets no answer.
+    async fn read(
+        &self,
+        head: &request::Parts,
+        body: Incoming,
+        endpoint: Option<Endpoint<'_>>,
+        script: &mut Script,
+    ) -> Result<Call, Refusal> {
         // Read whole before anything is refused: an answer to half a request would cost the connection.
         let raw = Limited::new(body, MAX_REQUEST).collect().await.map(|body| body.to_bytes());
         let raw = raw
             .map_err(|error| Refusal::invalid(None, format!("could not read the request's body: {error}")))?;
-        let path = head.uri.path().trim_end_matches('/');
-        if path.is_empty() || path == "/healthz" {
-            return Ok(ok(json!({"object": "simulator", "models": [SMALL, LARGE, EMBED]})));
-        }
-        let key = self.authorize(&head.headers)?;
-        if head.method == Method::GET {
-            return match path.strip_prefix("/v1/models") {
-                Some("") => Ok(ok(models())),
-                Some(rest) => one_model(rest.trim_start_matches('/')).map(ok),
-                None => Err(Refusal::unknown_url("GET", path)),
+        let stated = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let mut call = Call {
+            key: String::new(),
+            model: SMALL.to_owned(),
+            body: query(head),
+            files: Vec::new(),
+            raw,
+            script: Script::default(),
+            host: stated(header::HOST).unwrap_or_default().to_owned(),
+        };
+        let Some(endpoint) = endpoint else {
+            let greets = matches!(head.uri.path().trim_end_matches('/'), "" | "/healthz");
+            if !greets {
+                self.authorize(&head.headers)?;
+            }
+            return Ok(call);
+        };
+        call.key = self.authorize(&head.headers)?;
+        if head.method == http::Method::POST && !call.raw.is_empty() {
+            let boundary = stated(header::CONTENT_TYPE).and_then(form::boundary);
+            (call.body, call.files) = match boundary {
+                Some(boundary) => {
+                    let (texts, files) = form::read(&call.raw, boundary)?;
+                    // Equal forms are equal requests, though each has a boundary of its own.
+                    let mut said = texts.to_string().into_bytes();
+                    for file in &files {
+                        said.extend_from_slice(file.name.as_bytes());
+                        said.extend_from_slice(&file.bytes);
+                    }
+                    call.raw = said.into();
+                    (texts, files)
+                }
+                None => {
+                    let body = serde_json::from_slice(&call.raw).map_err(|error| {
+                        let message = format!("We could not parse the JSON body of your request: {error}");
+                        Refusal::invalid(None, message)
+                    })?;
+                    (body, Vec::new())
+                }
             };
         }
-        let known = matches!(path, "/v1/chat/completions" | "/v1/responses" | "/v1/embeddings");
-        if head.method != Method::POST || !known {
-            return Err(Refusal::unknown_url(head.method.as_str(), path));
-        }
-        let body: Value = serde_json::from_slice(&raw).map_err(|error| {
-            Refusal::invalid(None, format!("We could not parse the JSON body of your request: {error}"))
-        })?;
-        let named = body.get("model").and_then(Value::as_str).ok_or_else(|| Refusal::missing("model"))?;
+        let named = call.text("model").or(endpoint.default_model());
+        let named = match endpoint {
+            // The first event may name it.
+            Endpoint::ResponsesSocket => SMALL,
+            _ => named.ok_or_else(|| Refusal::missing("model"))?,
+        };
         let (model, suffix) = script::split_model(named);
         let header = head.headers.get("x-simulate").and_then(|value| value.to_str().ok());
         for text in [suffix, header].into_iter().flatten() {
             script.read(text)?;
         }
-        let model = model.to_owned();
-        let call = Call { key, model, raw, script: script.clone(), body };
+        call.model = model.to_owned();
+        call.script = script.clone();
         if let Some(status) = script.status
             && self.fault_is_due(&call)
         {
             return Err(Refusal::scripted(status, script.retry_after.clone()));
         }
-        let embeds = one_model(&call.model)?["id"].as_str().is_some_and(|id| id.contains("embed"));
-        match path {
-            "/v1/embeddings" if embeds => embeddings::whole(&call.model, &call.body).map(ok),
-            "/v1/chat/completions" if !embeds => self.chat(&call),
-            "/v1/responses" if !embeds => self.responses(&call),
-            _ => Err(Refusal::invalid(
-                Some("model"),
-                format!("The model `{}` does not support this endpoint ({path}).", call.model),
-            )),
+        Ok(call)
+    }
+
+    pub(super) fn serve(&self, call: &Call, endpoint: &Endpoint<'_>) -> Result<Reply, Refusal> {
+        let model = one_model(&call.model)?;
+        if !endpoint.serves(&call.model) {
+            let message = format!("The model `{}` does not support this endpoint.", call.model);
+            return Err(Refusal::invalid(Some("model"), message));
+        }
+        match *endpoint {
+            Endpoint::Models(None) => Ok(ok(models())),
+            Endpoint::Models(Some(id)) => one_model(id).map(ok),
+            Endpoint::Chat => self.chat(call),
+            Endpoint::Completions => self.completions(call),
+            Endpoint::Embeddings => embeddings::whole(&call.model, &call.body).map(ok),
+            Endpoint::Responses => self.responses(call),
+            Endpoint::ResponseTokens => {
+                let tokens = Ask::responses(&call.body, &[])?.prompt_tokens();
+                Ok(ok(json!({"object": "response.input_tokens", "input_tokens": tokens})))
+            }
+            Endpoint::FetchResponse(id) => self.fetch_response(call, id),
+            Endpoint::CancelResponse(id) => self.cancel_response(call, id),
+            Endpoint::Messages => self.messages(call),
+            Endpoint::MessageTokens => {
+                Ok(ok(json!({"input_tokens": Ask::messages(&call.body)?.prompt_tokens()})))
+            }
+            Endpoint::MessageBatches => self.create_message_batch(call),
+            Endpoint::MessageBatchResults(id) => self.message_batch_results(call, id),
+            Endpoint::Moderations => moderations::whole(&self.head("modr-", call).id, call).map(ok),
+            Endpoint::Images => images::reply(&self.head("img_", call), call, false),
+            Endpoint::ImageEdits => images::reply(&self.head("img_", call), call, true),
+            Endpoint::Speech => audio::speech(call),
+            Endpoint::Transcriptions => audio::transcription(call),
+            Endpoint::Rerank => rerank::whole(&self.head("", call).id, call).map(ok),
+            Endpoint::Files => self.upload(call),
+            Endpoint::File(id) => self.file(call, id, false),
+            Endpoint::FileContent(id) => self.file(call, id, true),
+            Endpoint::Batches => self.create_batch(call),
+            Endpoint::Batch(id) => self.batch(call, id, false),
+            Endpoint::CancelBatch(id) => self.batch(call, id, true),
+            Endpoint::Realtime | Endpoint::ResponsesSocket => Ok(ok(model)),
         }
     }
 
     /// The presented key, when it is one that is accepted.
     fn authorize(&self, headers: &HeaderMap) -> Result<String, Refusal> {
-        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        match key {
+        let stated = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = stated("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        match bearer.or_else(|| stated("x-api-key")).map(str::trim) {
             key if self.config.keys.is_empty() => Ok(key.unwrap_or_default().to_owned()),
             None | Some("") => Err(Refusal::no_key()),
             Some(key) if self.config.keys.iter().any(|accepted| accepted == key) => Ok(key.to_owned()),
@@ -207,7 +387,7 @@ impl Simulator {
         due
     }
 
-    fn head(&self, prefix: &str, call: &Call) -> Head {
+    pub(super) fn head(&self, prefix: &str, call: &Call) -> Head {
         let (id, created) = match self.config.seed {
             Some(seed) => (Dice::new(seed, &[prefix.as_bytes(), &call.raw]).token(29), SEEDED_TIME),
             None => {
@@ -227,8 +407,8 @@ impl Simulator {
         Dice::new(self.config.seed.unwrap_or(0), &parts)
     }
 
-    fn answers(&self, call: &Call, ask: &Ask) -> (Vec<Answer>, usize) {
-        let reasons = call.model == LARGE;
+    pub(super) fn answers(&self, call: &Call, ask: &Ask) -> (Vec<Answer>, usize) {
+        let reasons = call.model == LARGE || call.model.starts_with("claude-");
         let answers = (0..ask.choices)
             .map(|choice| answer::answer(ask, reasons, &call.script, &mut self.dice(call, ask, choice)))
             .collect();
@@ -246,38 +426,39 @@ impl Simulator {
         if !ask.stream {
             return Ok(ok(chat::whole(&head, &ask, &answers, cached)));
         }
-        let error = json!({"error": {
-            "message": MID_STREAM_ERROR, "type": "server_error", "param": null, "code": "server_error",
-        }});
-        Ok(Reply::Stream { events: chat::events(&head, &ask, &answers, cached), error: chat::event(&error) })
+        Ok(Reply::Stream { events: chat::events(&head, &ask, &answers, cached), error: error_event() })
     }
 
-    fn responses(&self, call: &Call) -> Result<Reply, Refusal> {
-        let history = match call.body.get("previous_response_id").and_then(Value::as_str) {
-            None => Vec::new(),
-            Some(id) => {
-                lock(&self.history).items.get(id).cloned().ok_or_else(|| Refusal::unknown_response(id))?
-            }
-        };
-        let ask = Ask::responses(&call.body, &history)?;
+    fn completions(&self, call: &Call) -> Result<Reply, Refusal> {
+        let ask = Ask::completions(&call.body)?;
         let (answers, cached) = self.answers(call, &ask);
-        let head = self.head("resp_", call);
+        let head = self.head("cmpl-", call);
+        if !ask.stream {
+            return Ok(ok(completions::whole(&head, &ask, &answers, cached)));
+        }
+        Ok(Reply::Stream { events: completions::events(&head, &ask, &answers, cached), error: error_event() })
+    }
+
+    fn messages(&self, call: &Call) -> Result<Reply, Refusal> {
+        let ask = Ask::messages(&call.body)?;
+        if ask.limit.is_none() {
+            return Err(Refusal::invalid(Some("max_tokens"), "max_tokens: Field required"));
+        }
+        let (answers, cached) = self.answers(call, &ask);
+        let head = self.head("msg_", call);
         let Some(answer) = answers.first() else {
             return Err(Refusal::invalid(None, "expected one answer, found none"));
         };
-        let mut items = history;
-        items.extend(ask::input_items(&call.body)?);
-        items.extend(responses::items(&head, answer));
-        lock(&self.history).put(&head.id, items);
         if !ask.stream {
-            return Ok(ok(responses::whole(&head, &call.body, &ask, answer, cached)));
+            return Ok(ok(messages::whole(&head, &call.body, &ask, answer, cached)));
         }
-        let events = responses::events(&head, &call.body, &ask, answer, cached);
-        let after = match call.script.breaks {
-            Some(Break::Error(after)) => after.min(events.len()),
-            _ => events.len(),
-        };
-        Ok(Reply::Stream { error: responses::error_event(after, "server_error", MID_STREAM_ERROR), events })
+        let events = messages::events(&head, &call.body, &ask, answer, cached);
+        Ok(Reply::Stream { events, error: messages::error_event() })
+    }
+
+    /// Between two events.
+    pub(super) fn interval(&self, script: &Script) -> Duration {
+        script.interval.unwrap_or(self.config.chunk_interval)
     }
 
     fn stream_body(&self, mut events: Vec<Bytes>, error: Bytes, script: &Script, link: Link) -> Body {
@@ -289,21 +470,42 @@ impl Simulator {
             Some(Break::Cut(after) | Break::Reset(after)) => events.truncate(after),
             None => {}
         }
-        let interval = script.interval.unwrap_or(self.config.chunk_interval);
+        let interval = self.interval(script);
         let stall = script.stall.map(|pause: Duration| (events.len() / 2, pause));
         wire::paced(events, Pace { interval, stall }, script.breaks, link)
     }
 }
 
-const MID_STREAM_ERROR: &str = "The server had an error while processing your request. Sorry about that!";
-
-fn ok(value: Value) -> Reply {
-    Reply::Plain(StatusCode::OK, value, None)
+fn error_event() -> Bytes {
+    chat::event(&json!({"error": {
+        "message": MID_STREAM_ERROR, "type": "server_error", "param": null, "code": "server_error",
+    }}))
 }
 
-/// A JSON body; where the script breaks it, half of it in a response that promised the whole.
-fn plain_body(value: &Value, breaks: Option<Break>, link: Link) -> Body {
-    let bytes = Bytes::from(value.to_string());
+/// The query as the body of a request that has none.
+fn query(head: &request::Parts) -> Value {
+    let pairs = head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    Value::Object(pairs.map(|(name, value)| (name.to_owned(), value.into())).collect::<Map<_, _>>())
+}
+
+/// What answers a handshake's key.
+fn accept_key(head: &request::Parts) -> Option<HeaderValue> {
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+fn switch(accept: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(wire::plain(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
+    response
+}
+
+/// A body; where the script breaks it, half of it in a response that promised the whole.
+fn plain_body(bytes: Bytes, breaks: Option<Break>, link: Link) -> Body {
     match breaks {
         Some(Break::Cut(_) | Break::Reset(_)) => {
             let half = bytes.slice(..bytes.len() / 2);
@@ -322,9 +524,25 @@ fn models() -> Value {
     json!({"object": "list", "data": [model(SMALL), model(LARGE), model(EMBED)]})
 }
 
-/// The simulator's own models, and OpenAI's by their names' beginnings, so that programs run unchanged.
+/// The simulator's own models, and those of OpenAI, Anthropic and Cohere by their names' beginnings, so that programs run unchanged.
 fn one_model(id: &str) -> Result<Value, Refusal> {
-    let families = ["gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-"];
+    let families = [
+        "gpt-",
+        "chatgpt-",
+        "o1",
+        "o3",
+        "o4",
+        "text-embedding-",
+        "davinci-",
+        "babbage-",
+        "omni-moderation-",
+        "text-moderation-",
+        "dall-e-",
+        "tts-",
+        "whisper-",
+        "claude-",
+        "rerank-",
+    ];
     let known = [SMALL, LARGE, EMBED].contains(&id) || families.iter().any(|family| id.starts_with(family));
     if known { Ok(model(id)) } else { Err(Refusal::unknown_model(id)) }
 }

@@ -1,19 +1,31 @@
-//! A built-in provider that speaks the OpenAI API: for the demo, for tests, and for trying a program
+//! A built-in provider that speaks the OpenAI API, and Anthropic's: for the demo, for tests, and for trying a program
 //! without a key. It makes answers up, deterministically, and misbehaves on demand; it imports nothing of
 //! the proxy, so that what the proxy is tested against is not the proxy's own reading of the API.
 
 mod answer;
 mod ask;
+mod audio;
+mod batches;
 mod cache;
+mod call;
 mod chat;
+mod completions;
 mod dice;
 mod embeddings;
 mod endpoint;
+mod form;
+mod images;
 mod instance;
+mod messages;
+mod moderations;
 mod prose;
 mod refusal;
+mod rerank;
 mod responses;
 mod script;
+mod shelf;
+mod socket;
+mod stored;
 mod text;
 mod wire;
 
@@ -22,10 +34,10 @@ mod tests;
 
 use std::{io, sync::Arc, time::Duration};
 
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::service::service_fn;
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
 };
 use tokio::net::TcpListener;
 
@@ -86,9 +98,10 @@ pub async fn serve(
             let (simulator, link) = (Arc::clone(&simulator), link.clone());
             async move { simulator.answer(request, link).await }
         });
-        let connection =
-            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
-        let connection = graceful.watch(connection);
+        let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+        http.http1().timer(TokioTimer::new());
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(socket), service);
+        let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended early");

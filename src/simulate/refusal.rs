@@ -101,7 +101,21 @@ impl Refusal {
         Self { retry_after, ..Self::new(status, kind, code, message.to_owned()) }
     }
 
-    pub(super) fn body(&self) -> Value {
+    /// In the shape of OpenAI's API, or of Anthropic's.
+    pub(super) fn body(&self, anthropic: bool) -> Value {
+        if anthropic {
+            let kind = match self.status.as_u16() {
+                401 => "authentication_error",
+                403 => "permission_error",
+                404 => "not_found_error",
+                413 => "request_too_large",
+                429 => "rate_limit_error",
+                529 => "overloaded_error",
+                500.. => "api_error",
+                _ => "invalid_request_error",
+            };
+            return json!({"type": "error", "error": {"type": kind, "message": self.message}});
+        }
         json!({"error": {
             "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
         }})

@@ -62,7 +62,7 @@ fn object(head: &Head, body: &Value, ask: &Ask, answer: Option<&Answer>, cached:
     });
     json!({
         "id": head.id, "object": "response", "created_at": head.created, "status": status,
-        "background": false, "error": null,
+        "background": given("background", json!(false)), "error": null,
         "incomplete_details": if cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
         "instructions": given("instructions", Value::Null),
         "max_output_tokens": given("max_output_tokens", Value::Null),
@@ -103,7 +103,7 @@ impl Sequence {
     }
 }
 
-fn named_event(kind: &str, data: &Value) -> Bytes {
+pub(super) fn named_event(kind: &str, data: &Value) -> Bytes {
     Bytes::from(format!("event: {kind}\ndata: {data}\n\n"))
 }
 

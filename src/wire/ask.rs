@@ -199,9 +199,18 @@ fn verdict(event: &[u8], asked: Asked) -> Option<Verdict> {
     }
     let mut empty = choices.is_some_and(json::is_array);
     if let Some(choices) = choices {
-        json::each_item(choices, |_| empty = false);
+        json::each_item(choices, |choice| empty &= says_nothing(choice));
     }
     empty.then_some(Verdict::Drop)
+}
+
+/// LiteLLM's proxy puts the usage beside a choice that has an index and nothing else.
+fn says_nothing(choice: &RawValue) -> bool {
+    let mut nothing = true;
+    let read = json::fields(choice.get(), |key, value| {
+        nothing &= key == "index" || json::is_null(value) || value.get() == "{}";
+    });
+    read.is_ok() && nothing
 }
 
 /// From the value's place to the whole member with the comma that sets it apart.

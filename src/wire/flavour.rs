@@ -23,7 +23,7 @@ pub struct Flavour {
 }
 
 /// Source: the servers' documentation and source, 2026-11; `custom` is any other server.
-pub const FLAVOURS: [Flavour; 22] = [
+pub const FLAVOURS: [Flavour; 23] = [
     flavour("openai", &[], Asked::NullsBefore),
     flavour("azure.ai.openai", &["azure", "azure-openai"], Asked::NullsBefore),
     flavour("azure.ai.inference", &["azure-inference"], Asked::LastOnly),
@@ -46,6 +46,8 @@ pub const FLAVOURS: [Flavour; 22] = [
     flavour("anthropic", &["claude"], Asked::LastOnly),
     flavour("perplexity", &[], Asked::Nothing),
     flavour("cohere", &[], Asked::Nothing),
+    // A gateway: its own chunks, whatever is behind it.
+    flavour("litellm", &[], Asked::LastOnly),
     flavour("custom", &[], Asked::LastOnly),
 ];
 

@@ -46,7 +46,7 @@ pub(super) fn part(raw: &RawValue, notes: &mut Notes) -> Option<MessagePart> {
         }
         "image_url" | "input_image" | "image" => media(raw, "image"),
         "video_url" | "input_video" | "video" => media(raw, "video"),
-        "audio_url" | "input_audio" | "audio" => media(raw, "audio"),
+        "audio_url" | "input_audio" | "output_audio" | "audio" => media(raw, "audio"),
         "file" | "input_file" | "document" => media(raw, "document"),
         "tool_use" | "server_tool_use" => {
             let [id, name, input] = json::pick(raw.get(), ["id", "name", "input"]);
@@ -94,8 +94,15 @@ pub(super) fn arguments(text: &str, notes: &mut Notes) -> Value {
 }
 
 fn media(raw: &RawValue, modality: &str) -> Option<MessagePart> {
-    let [source, image, video, audio, input_audio, file] =
-        json::pick(raw.get(), ["source", "image_url", "video_url", "audio_url", "input_audio", "file"]);
+    let [source, image, video, audio, input_audio, file, sound] = json::pick(
+        raw.get(),
+        ["source", "image_url", "video_url", "audio_url", "input_audio", "file", "audio"],
+    );
+    // The Realtime API's parts carry the sound itself under this name.
+    if let Some(sound) = sound.and_then(json::text) {
+        let bytes = base64_length(&sound);
+        return Some(MessagePart::Blob { modality: modality.to_owned(), mime_type: None, bytes });
+    }
     // The place where it is: the part itself, or an object inside it named after it.
     let inner = [source, image, video, audio, input_audio, file].into_iter().flatten().next();
     if let Some(url) = inner.and_then(json::text) {
@@ -164,7 +171,14 @@ fn measure_fields(fields: &mut Map<String, Value>) {
             Value::String(text) if text.len() > 1024 => {
                 let media_field = matches!(
                     name.as_str(),
-                    "data" | "file_data" | "result" | "image_url" | "url" | "b64_json" | "partial_image_b64"
+                    "audio"
+                        | "data"
+                        | "file_data"
+                        | "result"
+                        | "image_url"
+                        | "url"
+                        | "b64_json"
+                        | "partial_image_b64"
                 );
                 let encoded = text.starts_with("data:")
                     || text.bytes().take(1024).all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
@@ -207,6 +221,14 @@ mod tests {
             (
                 r#"{"type":"input_audio","input_audio":{"data":"AA==","format":"wav"}}"#,
                 json!({"type":"blob","modality":"audio","mime_type":"audio/wav","bytes":1}),
+            ),
+            (
+                r#"{"type":"input_audio","audio":"AAAA"}"#,
+                json!({"type":"blob","modality":"audio","mime_type":null,"bytes":3}),
+            ),
+            (
+                r#"{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AAAA"}}"#,
+                json!({"type":"blob","modality":"document","mime_type":"application/pdf","bytes":3}),
             ),
             (r#"{"type":"file","file":{"file_id":"f1"}}"#, json!({"type":"file","file_id":"f1"})),
             (

@@ -130,5 +130,8 @@ def running():
         direct = found.group()
 
         data = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tapline-clients-"))
-        tapline, _ = cleanup.enter_context(serving(data, upstream=direct))
+        # The same server under names that say whose API it is, and one that is asked for usage.
+        named = [f"--upstreams={name}={direct}" for name in ("openai", "anthropic", "cohere", "asking")]
+        asking = {"TAPLINE_UPSTREAMS_ASKING_PROVIDER": "openai", "TAPLINE_UPSTREAMS_ASKING_USAGE": "ask"}
+        tapline, _ = cleanup.enter_context(serving(data, *named, upstream=direct, **asking))
         yield direct, tapline

@@ -113,7 +113,8 @@ impl AnswerDraft {
             }
             (None, None) => {}
         }
-        if let Some(text) = text {
+        // Together's chat chunks say the same once more as legacy completions do.
+        if let Some(text) = text.filter(|_| delta.or(message).is_none()) {
             brought |= draft.text(text);
         }
         if let Some(finish) = finish {

@@ -23,6 +23,7 @@ pub(in crate::wire) fn read(raw: &RawValue, notes: &mut Notes) -> Option<Usage> 
     let mut usage = Usage::default();
     let (mut total, mut hit, mut miss) = (None, None, None);
     let (mut reasoning_beside, mut cost) = (None, None);
+    let (mut own_key, mut behind) = (false, None);
     json::fields(raw.get(), |key, field| match key {
         "prompt_tokens" | "input_tokens" => set(&mut usage.input, key, field, notes),
         "completion_tokens" | "output_tokens" => set(&mut usage.output, key, field, notes),
@@ -50,6 +51,11 @@ pub(in crate::wire) fn read(raw: &RawValue, notes: &mut Notes) -> Option<Usage> 
                 if json::is_object(field) { json::pick(field.get(), ["total_cost"])[0] } else { Some(field) };
             cost = amount.and_then(|amount| dollars(amount, 1.0)).or(cost);
         }
+        "is_byok" => own_key = field.get() == "true",
+        "cost_details" => {
+            let [amount] = json::pick(field.get(), ["upstream_inference_cost"]);
+            behind = amount.and_then(|amount| dollars(amount, 1.0));
+        }
         "cost_in_usd_ticks" => cost = dollars(field, 1e-10).or(cost),
         _ => {}
     })
@@ -59,7 +65,9 @@ pub(in crate::wire) fn read(raw: &RawValue, notes: &mut Notes) -> Option<Usage> 
         usage.input = Some(hit.saturating_add(miss));
     }
     usage.reasoning = usage.reasoning.or(reasoning_beside);
-    usage.reported_cost_nano_usd = cost;
+    // With the caller's own key OpenRouter's amount is its fee; the provider behind it bills the rest.
+    usage.reported_cost_nano_usd =
+        cost.map(|fee| fee.saturating_add(behind.filter(|_| own_key).unwrap_or_default()));
     // `{"total_tokens":7}` alone is what embedding and rerank servers send.
     if usage.is_empty() {
         usage.input = total;
@@ -249,6 +257,11 @@ mod tests {
             Some(1_234_567)
         );
         assert_eq!(usage(r#"{"cost":-1}"#), None);
+        let own_key = r#"{"cost":0.001,"is_byok":BYOK,"cost_details":{"upstream_inference_cost":0.02}}"#;
+        for (byok, cost) in [("true", 21_000_000), ("false", 1_000_000)] {
+            let read = usage(&own_key.replace("BYOK", byok)).unwrap();
+            assert_eq!(read.reported_cost_nano_usd, Some(cost), "is_byok {byok}");
+        }
     }
 
     #[test]

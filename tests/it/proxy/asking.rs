@@ -116,3 +116,18 @@ async fn inv1_what_is_no_stream_or_asks_itself_passes_as_it_is() {
         assert_eq!(proxy.finish_one().await.sent, body.as_bytes());
     }
 }
+
+#[tokio::test]
+async fn a_client_that_falls_silent_inside_its_request_is_let_go() {
+    let upstream = Upstream::start().await;
+    let mut settings = Settings { usage: UsageWish::Ask, ..Settings::default() };
+    settings.proxy.request_timeout = std::time::Duration::from_millis(50);
+    let proxy = Proxy::with(&upstream, settings).await;
+    let whole = request(PLAIN);
+    let mut client = Peer::send(proxy.address, &whole[..whole.len() - 9]).await;
+    let head = client.read_head().await;
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    let call = proxy.finish_one().await;
+    assert_eq!(call.end(), "client_error Client request_timeout");
+    assert_eq!(&call.sent[..], &PLAIN.as_bytes()[..PLAIN.len() - 9], "what came is what is kept");
+}
