@@ -1,11 +1,18 @@
 """What MLflow wrote is the same in tapline: from its folder, from its database, and back to an MLflow server."""
 
+import contextlib
 import json
 import math
+import os
+import pathlib
+import signal
 import subprocess
+import sys
+import time
+import urllib.error
 
 import pytest
-from servers import BINARY, serving
+from servers import BINARY, OPENER, free_port, serving
 
 HERE_PROGRAM = "fill.py"
 
@@ -125,3 +132,79 @@ def test_what_is_here_goes_to_an_mlflow_server(programs, tmp_path):
         back = str(tmp_path / "back")
         came = json.loads(tapline("import", "mlflow", url, "--data", back, "--verify", "--json"))
         assert (came["runs"], came["problems"]) == (3, [])
+
+
+@contextlib.contextmanager
+def genuine(folder: pathlib.Path):
+    """MLflow's own server, with a database and artifacts of its own."""
+    folder.mkdir()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files"),
+    ]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with open(folder / "log", "w") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                with OPENER.open(f"{url}/health", timeout=2):
+                    break
+            time.sleep(0.2)
+        yield url
+    finally:
+        # Its workers are its group's.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_there_and_back_with_a_genuine_server(programs, tmp_path):
+    """From MLflow's server by HTTP, and to another of them; whatever a client sees there is what it saw here."""
+    import mlflow
+
+    programs.folder = tmp_path
+    everything = mlflow.entities.ViewType.ALL
+    data = str(tmp_path / "data")
+    with genuine(tmp_path / "one") as url:
+        programs.python(HERE_PROGRAM, url, MLFLOW_TRACKING_URI=url)
+        came = json.loads(tapline("import", "mlflow", url, "--data", data, "--verify", "--json"))
+        assert (came["runs"], came["skipped_runs"], came["models"], came["problems"]) == (5, 0, 1, [])
+        again = json.loads(tapline("import", "mlflow", url, "--data", data, "--json"))
+        assert (again["files"], again["bytes"], again["skipped_runs"]) == (0, 0, 3)
+        theirs = mlflow.MlflowClient(url)
+        experiment = theirs.get_experiment_by_name("moved").experiment_id
+        runs = theirs.search_runs([experiment], run_view_type=everything)
+        kept = {run.info.run_id: whole(theirs, run.info.run_id) for run in runs}
+        with serving(data) as (server, _):
+            ours = mlflow.MlflowClient(server.url)
+            for run, seen in kept.items():
+                assert whole(ours, run) == seen
+            model = theirs.search_logged_models([experiment])[0]
+            there = ours.get_logged_model(model.model_id)
+            assert (there.name, there.params, there.tags) == (model.name, model.params, model.tags)
+    with genuine(tmp_path / "two") as url:
+        sent = json.loads(tapline("export", "mlflow", url, "--data", data, "-e", "moved", "--json"))
+        assert (sent["runs"], sent["models"], sent["problems"]) == (3, 1, [])
+        again = json.loads(tapline("export", "mlflow", url, "--data", data, "-e", "moved", "--json"))
+        assert (again["runs"], again["skipped_runs"], again["models"]) == (0, 3, 0)
+        there = mlflow.MlflowClient(url)
+        experiment = there.get_experiment_by_name("moved")
+        assert experiment.tags["team"] == "a b: 'x'"
+        runs = there.search_runs([experiment.experiment_id])
+        assert len(runs) == 3
+        new_ids = {run.data.tags["tapline.exportedAs"]: run.info.run_id for run in runs}
+        for before, after in new_ids.items():
+            expected = kept[before]
+            parent = expected["tags"].get("mlflow.parentRunId")
+            if parent:
+                expected["tags"]["mlflow.parentRunId"] = new_ids[parent]
+            assert whole(there, after) == expected
+        models = there.search_logged_models([experiment.experiment_id])
+        assert [(model.name, model.params["k"], model.tags["x"]) for model in models] == [("m1", "v", "y")]
