@@ -244,8 +244,13 @@ fn conversation(page: &mut Page, whole: &CallWhole) {
     for choice in &whole.response.choices {
         let which =
             if whole.response.choices.len() > 1 { format!(" #{}", choice.index) } else { String::new() };
-        let reason = choice.finish_reason.as_deref().unwrap_or("cut before its end");
-        said(page, "←", &choice.message, &format!("{which} ({reason})"));
+        // Pictures and sounds end without saying why.
+        let reason = match &choice.finish_reason {
+            Some(reason) => format!(" ({reason})"),
+            None if whole.response.complete => String::new(),
+            None => " (cut before its end)".to_owned(),
+        };
+        said(page, "←", &choice.message, &format!("{which}{reason}"));
     }
     if let Some(error) = &whole.response.error {
         page.title(&format!("← error {}", error.kind));

@@ -176,7 +176,7 @@ impl Ask {
         for item in history.iter().chain(&items) {
             let role = item.get("role").and_then(Value::as_str);
             turns.push(match (item.get("type").and_then(Value::as_str), role) {
-                (Some("function_call_output" | "custom_tool_call_output"), _) => {
+                (Some(kind), _) if kind.ends_with("_output") => {
                     Turn::new("tool", item.get("output").unwrap_or(&Value::Null), "", item)
                 }
                 (_, Some(role)) => Turn::new(role, item.get("content").unwrap_or(&Value::Null), "", item),

@@ -1,6 +1,7 @@
 //! Asking for a stream's usage on the client's behalf: `stream_options.include_usage` is put into the request,
 //! and what came of it is taken out of the response, so that the client sees exactly what it would have
-//! seen. Sans-IO. It changes nothing else: no byte of an event that stays is moved, and at most one event is held.
+//! seen. Sans-IO. It changes nothing else: no byte of an event that stays is moved, and at most one event is held
+//! (two, where what the question moved has to be moved back).
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -61,6 +62,8 @@ pub struct Filter {
     asked: Asked,
     /// The event that has not ended, as it came.
     held: Vec<u8>,
+    /// The event before it, whole, while the next may say what was moved out of it.
+    kept: Vec<u8>,
     /// Where the line begins that has not ended.
     line: usize,
     /// Only comments so far: nothing that could have to be taken out.
@@ -79,6 +82,7 @@ impl Filter {
         Self {
             asked,
             held: Vec::new(),
+            kept: Vec::new(),
             line: 0,
             idle: true,
             after_cr: false,
@@ -96,8 +100,10 @@ impl Filter {
         {
             bytes = rest;
             if self.held.is_empty() {
-                if !self.dropped_last {
-                    out.push(b'\n');
+                match (self.dropped_last, self.kept.is_empty()) {
+                    (true, _) => {}
+                    (false, true) => out.push(b'\n'),
+                    (false, false) => self.kept.push(b'\n'),
                 }
             } else {
                 self.held.push(b'\n');
@@ -116,6 +122,7 @@ impl Filter {
         if self.passing || self.held.len() > MAX_EVENT {
             self.passing = true;
             self.partial |= self.held.len() > self.line;
+            out.append(&mut self.kept);
             out.append(&mut self.held);
             self.line = 0;
         }
@@ -128,6 +135,7 @@ impl Filter {
         if !self.held.is_empty() {
             self.end_event(&mut out);
         }
+        out.append(&mut self.kept);
         out.into()
     }
 
@@ -140,6 +148,7 @@ impl Filter {
             self.end_event(out);
         } else if self.idle && text.starts_with(b":") {
             // A keep-alive must not wait for the next event.
+            out.append(&mut self.kept);
             out.append(&mut self.held);
             (self.line, self.dropped_last) = (0, false);
         } else {
@@ -152,7 +161,13 @@ impl Filter {
         let event = std::mem::take(&mut self.held);
         let passing = std::mem::take(&mut self.passing);
         (self.line, self.idle, self.dropped_last) = (0, true, false);
-        match verdict(&event, self.asked).filter(|_| !passing) {
+        let verdict = verdict(&event, self.asked).filter(|_| !passing);
+        if let (Some(Verdict::Drop), false) = (&verdict, self.kept.is_empty()) {
+            give_back(&mut self.kept, &event);
+        }
+        out.append(&mut self.kept);
+        match verdict {
+            None if self.asked == Asked::TimingsMove && !passing && finishes(&event) => self.kept = event,
             None => out.extend_from_slice(&event),
             Some(Verdict::Drop) => self.dropped_last = true,
             Some(Verdict::Cut(from, to)) => {
@@ -169,8 +184,8 @@ enum Verdict {
     Cut(usize, usize),
 }
 
-/// What becomes of an event; `None` where it stays as it is.
-fn verdict(event: &[u8], asked: Asked) -> Option<Verdict> {
+/// The JSON of an event, and the text that it stands in.
+fn data(event: &[u8]) -> Option<(&str, &str)> {
     let text = std::str::from_utf8(event).ok()?;
     let mut data = None;
     for line in text.split(['\n', '\r']) {
@@ -181,7 +196,33 @@ fn verdict(event: &[u8], asked: Asked) -> Option<Verdict> {
             }
         }
     }
-    let data = data.filter(|data| data.trim_start().starts_with('{'))?;
+    data.filter(|data| data.trim_start().starts_with('{')).map(|data| (data, text))
+}
+
+/// Whether an event ends a choice.
+fn finishes(event: &[u8]) -> bool {
+    let mut ends = false;
+    if let Some((data, _)) = data(event)
+        && let [Some(choices)] = json::pick(data, ["choices"])
+    {
+        json::each_item(choices, |choice| ends |= json::pick(choice.get(), ["finish_reason"])[0].is_some());
+    }
+    ends
+}
+
+/// Puts the `timings` of the event that is taken out at the end of the one before it, where they would have been.
+fn give_back(kept: &mut Vec<u8>, event: &[u8]) {
+    let moved = data(event).and_then(|(data, _)| json::pick(data, ["timings"])[0]);
+    let end = memchr::memrchr(b'}', kept);
+    if let (Some(timings), Some(end)) = (moved, end) {
+        let member = format!(",\"timings\":{}", timings.get());
+        kept.splice(end..end, member.into_bytes());
+    }
+}
+
+/// What becomes of an event; `None` where it stays as it is.
+fn verdict(event: &[u8], asked: Asked) -> Option<Verdict> {
+    let (data, text) = data(event)?;
     let [choices] = json::pick(data, ["choices"]);
     let mut usage = None;
     json::fields(data, |key, value| {

@@ -8,6 +8,8 @@ pub enum Asked {
     NullsBefore,
     /// One more chunk, without choices.
     LastOnly,
+    /// One more chunk, without choices, to which `timings` moves from the chunk before it.
+    TimingsMove,
     /// Nothing: it reports usage anyway, or never does.
     Nothing,
 }
@@ -31,7 +33,7 @@ pub const FLAVOURS: [Flavour; 23] = [
     flavour("vllm", &[], Asked::LastOnly),
     flavour("sglang", &[], Asked::LastOnly),
     flavour("ollama", &[], Asked::LastOnly),
-    flavour("llama_cpp", &["llama", "llamacpp", "llama-cpp"], Asked::LastOnly),
+    flavour("llama_cpp", &["llama", "llamacpp", "llama-cpp"], Asked::TimingsMove),
     // Its streams never have usage, asked or not.
     flavour("lm_studio", &["lmstudio", "lm-studio"], Asked::Nothing),
     flavour("deepseek", &[], Asked::Nothing),

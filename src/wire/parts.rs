@@ -183,7 +183,12 @@ fn measure_fields(fields: &mut Map<String, Value>) {
                 let encoded = text.starts_with("data:")
                     || text.bytes().take(1024).all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
                 if media_field && encoded {
-                    *text = format!("({} bytes of media, not kept here)", base64_length(text));
+                    *text = match reference(text, "media") {
+                        MessagePart::Blob { mime_type: Some(kind), bytes, .. } => {
+                            format!("({kind}, {bytes} bytes, not shown)")
+                        }
+                        _ => format!("({} bytes of media, not shown)", base64_length(text)),
+                    };
                 }
             }
             other => measure(other),

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 use crate::model::{
     call::Dialect,
@@ -17,6 +17,10 @@ const MIN_BODY: usize = 256;
 /// Other top-level values of this size are resent often enough to be kept once: tools, system prompts,
 /// response schemas.
 const MIN_VALUE: usize = 512;
+/// Inline media of this size are a part of their own: the same picture is shown in many messages.
+const MIN_MEDIA: usize = 4 << 10;
+/// `data:` with its type and parameters is not longer.
+const MAX_MEDIA_HEAD: usize = 128;
 /// More items than any conversation has; beyond, the array is no conversation.
 const MAX_ITEMS: usize = 20_000;
 
@@ -71,7 +75,37 @@ fn cut(conversation: &[u8], body: &Bytes) -> Option<Body> {
     Some(Body { parts })
 }
 
+/// A conversation: chains of messages, and between them those whose media are cut out.
 fn chain(body: &Bytes, items: &[Range<usize>], parts: &mut Vec<Part>) {
+    let gap = |index: usize| items.get(index.checked_sub(1)?).map(|before| before.end..items[index].start);
+    let mut plain = 0;
+    for (index, item) in items.iter().enumerate() {
+        let media = media(body, item.clone());
+        if media.is_empty() {
+            continue;
+        }
+        run(body, items, plain..index, parts);
+        parts.extend(gap(index).map(|gap| Part::Literal(body.slice(gap))));
+        let mut done = item.start;
+        for found in media {
+            parts.push(Part::Literal(body.slice(done..found.start)));
+            done = found.end;
+            parts.push(Part::Literal(body.slice(found)));
+        }
+        parts.push(Part::Literal(body.slice(done..item.end)));
+        plain = index + 1;
+    }
+    run(body, items, plain..items.len(), parts);
+}
+
+/// Items without media one after the other, with the gap before them.
+fn run(body: &Bytes, all: &[Range<usize>], which: Range<usize>, parts: &mut Vec<Part>) {
+    let (before, items) = all.split_at(which.start);
+    let items = items.get(..which.len()).unwrap_or_default();
+    let Some(first) = items.first() else { return };
+    if let Some(before) = before.last() {
+        parts.push(Part::Literal(body.slice(before.end..first.start)));
+    }
     let mut gaps = items.windows(2).map(|pair| pair[0].end..pair[1].start);
     let separator = gaps.next().unwrap_or(0..0);
     let equal = gaps.all(|gap| body.get(gap) == body.get(separator.clone()));
@@ -85,6 +119,35 @@ fn chain(body: &Bytes, items: &[Range<usize>], parts: &mut Vec<Part>) {
         parts.push(Part::Literal(body.slice(pair[0].end..pair[1].start)));
         parts.push(Part::Literal(slice));
     }
+}
+
+/// Where an item holds long strings of base64, without what says that they are (`data:…;base64,`): dialects
+/// differ in that, and the picture is the same.
+fn media(body: &Bytes, item: Range<usize>) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    if item.len() < MIN_MEDIA {
+        return found;
+    }
+    let Some(bytes) = body.get(..item.end) else { return found };
+    let mut scanner = Scanner { bytes, at: item.start };
+    while let Some(hit) = bytes.get(scanner.at..).and_then(|rest| memchr(b'"', rest)) {
+        scanner.at += hit;
+        let Some(string) = scanner.string() else { break };
+        let (mut start, end) = (string.start + 1, string.end - 1);
+        if end - start < MIN_MEDIA {
+            continue;
+        }
+        let head = bytes.get(start..start + MAX_MEDIA_HEAD).unwrap_or_default();
+        if let Some(at) = memchr::memmem::find(head, b";base64,") {
+            start += at + ";base64,".len();
+        }
+        let encoded =
+            |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte));
+        if end - start >= MIN_MEDIA && bytes.get(start..end).is_some_and(encoded) {
+            found.push(start..end);
+        }
+    }
+    found
 }
 
 /// Walks JSON by its punctuation: exact about strings and nesting, silent about what is between.

@@ -37,7 +37,7 @@ FORM = (
 ).encode()
 # New in every answer, proxy or not.
 VOLATILE = re.compile(
-    rb'("(?:id|item_id|response_id|event_id|created|created_at|completed_at|request_id|prompt_ms|predicted_ms|[a-z_]*per_[a-z]+|'
+    rb'("(?:id|item_id|response_id|event_id|created|created_at|completed_at|request_id|prompt_ms|predicted_ms|[a-z_]*per_[a-z_]+|'
     rb'encrypted_content|obfuscation|file_id|uploaded_at|output_file_id|input_file_id|call_id|tool_use_id|system_fingerprint)":\s*)'
     rb'(?:"[^"]*"|-?[0-9.e+-]+)'
 )
@@ -84,11 +84,21 @@ def cases(name: str):
 
 
 class Answer:
-    def __init__(self, response):
+    def __init__(self, response, jumbled: bool):
         self.status = response.status
         self.kind = response.getheader("content-type")
         self.body = response.read()
-        self.seen = (self.status, self.kind, VOLATILE.sub(rb"\1~", self.body))
+        events = VOLATILE.sub(rb"\1~", self.body).split(b"\n\n")
+        # Choices that are made at the same time come in any order.
+        self.seen = [str(self.status).encode(), (self.kind or "").encode(), *(sorted(events) if jumbled else events)]
+
+
+def difference(one: Answer, other: Answer) -> str:
+    """The first place where two answers differ."""
+    for left, right in zip(one.seen, other.seen):
+        if left != right:
+            return f"direct {left.decode(errors='replace')} but through tapline {right.decode(errors='replace')}"
+    return f"direct {len(one.seen)} events, through tapline {len(other.seen)}"
 
 
 def post(base: str, key: str, path: str, body, session: str | None = None) -> Answer:
@@ -100,7 +110,7 @@ def post(base: str, key: str, path: str, body, session: str | None = None) -> An
     if session:
         headers["x-tapline-session"] = session
     connection.request("POST", f"/{prefix}/{path}", body if isinstance(body, bytes) else json.dumps(body), headers)
-    return Answer(connection.getresponse())
+    return Answer(connection.getresponse(), isinstance(body, dict) and body.get("n", 1) > 1)
 
 
 def reported(answer: Answer) -> tuple | None:
@@ -143,7 +153,7 @@ class Check:
             proxied = post(f"{self.tapline.url}/to/{way}/v1", self.key, path, body, session)
             problems = []
             if proxied.seen != direct.seen:
-                problems.append(f"direct {direct.seen} but through tapline {proxied.seen}")
+                problems.append(difference(direct, proxied))
             (call,) = self.tapline.wait_for_calls(session, 1) or [None]
             problems += self.recorded(call, proxied, dialect, way)
             self.say(session, problems, summary(call))

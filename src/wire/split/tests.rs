@@ -77,6 +77,34 @@ fn unequal_gaps_make_literals() {
 }
 
 #[test]
+fn a_picture_is_one_part_wherever_it_is_shown() {
+    let picture = "iVBORw0KGgo".repeat(MIN_MEDIA / 10);
+    let chat = |text: &str| {
+        format!(
+            r#"{{"messages":[{SYSTEM},{{"role":"user","content":[{{"type":"text","text":"{text}"}},{{"type":"image_url",
+            "image_url":{{"url":"data:image/png;base64,{picture}"}}}}]}}, {CALL},{USER}]}}"#
+        )
+    };
+    let messages = format!(
+        r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","data":"{picture}"}}}}]}}]}}"#
+    );
+    for (dialect, text) in [
+        (Dialect::ChatCompletions, chat("What is this?")),
+        (Dialect::ChatCompletions, chat("And who made it?")),
+        (Dialect::Messages, messages),
+    ] {
+        let cut = parts(dialect, &text);
+        assert!(cut.contains(&literal(&picture)), "{text}");
+        assert!(cut.len() < 10 && !cut.iter().any(|part| *part == literal("")), "{cut:?}");
+    }
+    let cut = parts(Dialect::ChatCompletions, &chat("x"));
+    assert_eq!(cut[1], link(&[SYSTEM], ""));
+    assert_eq!(cut[cut.len() - 2], link(&[CALL, USER], ","));
+    let long_text = chat("x").replace(&picture, &"not base64 at all ".repeat(MIN_MEDIA / 10));
+    assert!(matches!(&parts(Dialect::ChatCompletions, &long_text)[1..2], [Part::Literal(_)]), "unequal gaps");
+}
+
+#[test]
 fn large_values_beside_are_parts_of_their_own() {
     let system = "s".repeat(2_000);
     let text = format!(r#"{{"max_tokens":7,"system":"{system}","messages":[{USER}]}}"#);

@@ -1,82 +1,13 @@
 // openai-node: the same program, direct and through tapline, sees the same; and tapline has recorded it.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
 import { test } from "node:test";
-import OpenAI from "openai";
+import { all, recorded, same, stable } from "./ways.mjs";
 
-const { DIRECT_URL, TAPLINE_URL, DIRECT_KEY, PROXIED_KEY } = process.env;
 const QUESTION = [
   { role: "system", content: "Answer in one sentence." },
   { role: "user", content: "What is a write-ahead log?" },
 ];
-// What differs from one answer to the next, proxy or not.
-const VOLATILE = new Set(["date", "x-request-id", "openai-processing-ms"]);
-
-const stable = (headers) => [...headers].filter(([name]) => !VOLATILE.has(name));
-
-function describe(error) {
-  return {
-    class: error.constructor.name,
-    message: error.message,
-    status: error.status,
-    code: error.code,
-    type: error.type,
-    param: error.param,
-    headers: error.headers && stable(error.headers),
-    hasRequestId: Boolean(error.requestID),
-  };
-}
-
-/** Runs `program(client)` both ways; it sees the same, or fails the same. */
-async function same(program, options = {}) {
-  const session = `node ${randomUUID()}`;
-  const run = async (baseURL, apiKey) => {
-    const client = new OpenAI({
-      baseURL,
-      apiKey,
-      maxRetries: 0,
-      defaultHeaders: { "x-tapline-session": session },
-      ...options,
-    });
-    try {
-      return { saw: await program(client) };
-    } catch (error) {
-      if (!(error instanceof OpenAI.OpenAIError)) throw error;
-      return { raised: describe(error) };
-    }
-  };
-  const direct = await run(DIRECT_URL, DIRECT_KEY);
-  const proxied = await run(`${TAPLINE_URL}/v1`, PROXIED_KEY);
-  assert.deepEqual(proxied, direct);
-  return { ...direct, session };
-}
-
-/** Exactly these calls were recorded, oldest first; each has (at least) these fields. */
-async function recorded(session, ...expected) {
-  const deadline = Date.now() + 20_000;
-  let calls;
-  do {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const answer = await fetch(`${TAPLINE_URL}/api/v1/calls?${new URLSearchParams({ session, limit: 1000 })}`);
-    assert.equal(answer.status, 200);
-    calls = (await answer.json()).calls;
-  } while (calls.length < expected.length && Date.now() < deadline);
-  calls.sort((one, other) => (one.started_at < other.started_at ? -1 : 1));
-  assert.equal(calls.length, expected.length);
-  expected.forEach((wanted, index) => {
-    const call = calls[index];
-    for (const [name, value] of Object.entries(wanted)) assert.deepEqual(call[name], value, name);
-    if (call.status === "ok") assert.notEqual(call.cost_nano_usd, null);
-  });
-  return calls;
-}
-
-async function all(stream) {
-  const chunks = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return chunks;
-}
 
 test("a plain completion", async () => {
   const { saw, session } = await same((client) =>

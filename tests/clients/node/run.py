@@ -1,6 +1,6 @@
 """Runs the Node tests against a simulator and a tapline: run.py DIRECTORY_WITH_NODE_MODULES.
 
-The tests are copied there, because Node looks for packages beside the file that imports them.
+They are copied there, because Node looks for packages beside the file that imports them.
 """
 
 import os
@@ -16,7 +16,8 @@ from servers import DIRECT_KEY, PROXIED_KEY, running  # noqa: E402
 
 
 def main(target: str) -> int:
-    tests = [shutil.copy(test, target) for test in sorted(HERE.glob("*.test.mjs"))]
+    copies = [shutil.copy(file, target) for file in sorted(HERE.glob("*.mjs"))]
+    tests = [copy for copy in copies if copy.endswith(".test.mjs")]
     with running() as (direct, tapline):
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         environment |= {
