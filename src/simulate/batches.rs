@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::{
     call::{Call, Reply, ok},
     dice::Dice,
-    endpoint::{Endpoint, Simulator, lock},
+    endpoint::Endpoint,
     refusal::Refusal,
+    simulator::{Simulator, lock},
 };
 
 /// Bytes of one upload that are kept.

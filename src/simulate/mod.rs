@@ -17,6 +17,7 @@ mod form;
 mod images;
 mod instance;
 mod messages;
+mod models;
 mod moderations;
 mod prose;
 mod refusal;
@@ -24,6 +25,7 @@ mod rerank;
 mod responses;
 mod script;
 mod shelf;
+mod simulator;
 mod socket;
 mod stored;
 mod text;
@@ -41,7 +43,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use endpoint::Simulator;
+use simulator::Simulator;
 use wire::{Link, Socket};
 
 /// Chat models that are always there, and the embedding model.

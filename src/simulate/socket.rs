@@ -6,27 +6,45 @@ use std::{sync::Arc, time::Duration};
 use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use http::{HeaderValue, Response, StatusCode, header, request};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error, Message, protocol::Role},
+    tungstenite::{Error, Message, handshake::derive_accept_key, protocol::Role},
 };
 
 use super::{
     answer::Output,
     ask::Ask,
     call::Call,
-    endpoint::Simulator,
     responses,
     script::Break,
+    simulator::Simulator,
     text::{self, Piece},
+    wire::{self, Body},
 };
 
 /// Sound tokens that are heard in a second's worth of base64, and those that a token of text takes to say.
 const BYTES_PER_TOKEN: usize = 640;
 const SPOKEN: usize = 3;
+
+/// What answers a handshake's key.
+pub(super) fn accept_key(head: &request::Parts) -> Option<HeaderValue> {
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+pub(super) fn switch(accept: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(wire::plain(Bytes::new()));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
+    response
+}
 
 /// Speaks until the client closes, or until the script breaks it off.
 pub(super) async fn session(simulator: Arc<Simulator>, call: Call, upgrade: OnUpgrade, realtime: bool) {

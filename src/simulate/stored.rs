@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::{
     ask::{self, Ask},
     call::{Call, MID_STREAM_ERROR, Reply, ok},
-    endpoint::{Simulator, lock},
     refusal::Refusal,
     responses,
     script::Break,
+    simulator::{Simulator, lock},
 };
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-"""openai-python, sync and async, by one program: `async def use(client)` runs with either."""
+"""Official clients, sync and async, by one program: `async def use(client)` runs with either."""
 
 import asyncio
 import inspect
@@ -37,15 +37,19 @@ class opened:
         return self.manager.__exit__(*error)
 
 
-@pytest.fixture(params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"])
-def program(request):
-    """Turns `async def use(client)` into a program for one way, with a client of its own."""
+def preparing(kind, base_url=lambda way: way.base_url):
+    """Turns `async def use(client)` into a program for one way, with a client of its own of this kind."""
 
     def prepare(use, **options):
         def run(way: Way):
             async def main():
-                client = request.param(
-                    **{"base_url": way.base_url, "api_key": way.key, "default_headers": way.headers, "max_retries": 0}
+                client = kind(
+                    **{
+                        "base_url": base_url(way),
+                        "api_key": way.key,
+                        "default_headers": way.headers,
+                        "max_retries": 0,
+                    }
                     | options
                 )
                 try:
@@ -58,3 +62,8 @@ def program(request):
         return run
 
     return prepare
+
+
+@pytest.fixture(params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"])
+def program(request):
+    return preparing(request.param)

@@ -1,13 +1,12 @@
 """anthropic-python, sync and async: messages plain, streamed, thinking and with tools, token counts, batches, errors."""
 
-import asyncio
 import base64
 
 import anthropic
 import httpx2
 import pytest
-from conftest import Way, stable_headers
-from sdk import drain, maybe, opened
+from conftest import stable_headers
+from sdk import drain, maybe, opened, preparing
 
 MODEL = "claude-sonnet-4-6"
 WEATHER = {
@@ -20,30 +19,8 @@ QUESTION = [{"role": "user", "content": "What is a write-ahead log?"}]
 
 @pytest.fixture(params=[anthropic.Anthropic, anthropic.AsyncAnthropic], ids=["sync", "async"])
 def program(request):
-    """Turns `async def use(client)` into a program for one way, with a client of its own."""
-
-    def prepare(use, **options):
-        def run(way: Way):
-            async def main():
-                client = request.param(
-                    **{
-                        "base_url": way.base_url.removesuffix("/v1"),
-                        "api_key": way.key,
-                        "default_headers": way.headers,
-                        "max_retries": 0,
-                    }
-                    | options
-                )
-                try:
-                    return await use(client)
-                finally:
-                    await maybe(client.close())
-
-            return asyncio.run(main())
-
-        return run
-
-    return prepare
+    # This client puts the version of the API into its paths.
+    return preparing(request.param, lambda way: way.base_url.removesuffix("/v1"))
 
 
 @pytest.fixture

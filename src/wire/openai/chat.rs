@@ -13,7 +13,7 @@ use crate::{
     wire::{error, json, notes::Notes},
 };
 
-use super::{choice::ChoiceDraft, usage};
+use super::{choice::ChoiceDraft, moderations, usage};
 
 #[derive(Debug, Default)]
 pub(in crate::wire) struct AnswerDraft {
@@ -78,6 +78,7 @@ impl AnswerDraft {
                     }
                 }
                 "timings" => self.timings(field, notes),
+                "moderation" => moderations::beside(field, notes),
                 "error" => self.fail(field, status),
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! Moderations: texts and images in, what was flagged out. Nobody is billed for them.
 
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{json, value::RawValue};
 
 use crate::{
     model::exchange::{Choice, Message, MessagePart, Request, Response},
@@ -54,20 +54,44 @@ pub(in crate::wire) fn read(body: &str, status: Option<u16>, notes: &mut Notes) 
     response
 }
 
-/// Whether it was flagged, and for what; the scores stay in the body.
-fn verdict(index: u32, result: &RawValue) -> Choice {
-    let [flagged, categories] = json::pick(result.get(), ["flagged", "categories"]);
+/// Results that come with an answer which was asked to be moderated: a note for what was flagged or not judged.
+/// The answer's own parts stay what the model said.
+pub(super) fn beside(raw: &RawValue, notes: &mut Notes) {
+    for (side, found) in ["input", "output"].into_iter().zip(json::pick(raw.get(), ["input", "output"])) {
+        let Some(found) = found else { continue };
+        let [kind, results, message] = json::pick(found.get(), ["type", "results", "message"]);
+        if json::filled(kind).as_deref() == Some("error") {
+            let message = json::filled(message).unwrap_or_else(|| "no reason given".to_owned());
+            notes.add(format!("moderation: the {side} could not be judged: {message}"));
+        }
+        let mut named = Vec::new();
+        results.into_iter().for_each(|results| {
+            json::each_item(results, |result| named.extend(flagged_for(result)));
+        });
+        if !named.is_empty() {
+            notes.add(format!("moderation: the {side} was flagged for {}", named.join(", ")));
+        }
+    }
+}
+
+fn flagged_for(result: &RawValue) -> Vec<String> {
     let mut named = Vec::new();
-    if let Some(categories) = categories {
+    if let [Some(categories)] = json::pick(result.get(), ["categories"]) {
         json::fields(categories.get(), |name, is| {
             if is.get() == "true" {
-                named.push(Value::from(name));
+                named.push(name.to_owned());
             }
         })
         .ok();
     }
+    named
+}
+
+/// Whether it was flagged, and for what; the scores stay in the body.
+fn verdict(index: u32, result: &RawValue) -> Choice {
+    let [flagged] = json::pick(result.get(), ["flagged"]);
     let flagged = flagged.is_some_and(|flagged| flagged.get() == "true");
-    let value = json!({"type": "moderation", "flagged": flagged, "categories": named});
+    let value = json!({"type": "moderation", "flagged": flagged, "categories": flagged_for(result)});
     let message = Message { role: "output".into(), name: None, parts: vec![MessagePart::Other { value }] };
     Choice { index, message, ..Choice::default() }
 }

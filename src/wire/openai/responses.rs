@@ -12,7 +12,7 @@ use crate::{
     wire::{error, json, notes::Notes, parts},
 };
 
-use super::usage;
+use super::{moderations, usage};
 
 /// A plain body, of a status that is no error.
 pub(in crate::wire) fn read(body: &str, status: Option<u16>, notes: &mut Notes) -> Response {
@@ -41,6 +41,7 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
             "incomplete_details" => reason = json::filled(json::pick(field.get(), ["reason"])[0]),
             "usage" => response.usage = usage::read(field, notes),
             "prompt_cache_diagnostics" => response.cache_diagnosis = diagnosis(field),
+            "moderation" => moderations::beside(field, notes),
             "tool_usage" => searches = web_searches(field, notes),
             "error" if json::is_truthy(field) => response.error = Some(error::from_value(field, status)),
             "output" => {
