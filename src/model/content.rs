@@ -20,12 +20,14 @@ pub enum Part {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Body {
     pub parts: Vec<Part>,
+    /// Its dialect is known, but it was not understood well enough to be cut: it is kept as it came.
+    pub uncut: bool,
 }
 
 impl Body {
     /// The body as one literal.
     pub fn raw(bytes: Bytes) -> Self {
-        Self { parts: if bytes.is_empty() { Vec::new() } else { vec![Part::Literal(bytes)] } }
+        Self { parts: if bytes.is_empty() { Vec::new() } else { vec![Part::Literal(bytes)] }, uncut: false }
     }
 
     /// The exact bytes.

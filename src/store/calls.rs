@@ -4,11 +4,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params, types::FromSql};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{contents::Interned, kinds};
+use super::{contents::Interned, kinds, packing::Unpacker, payloads};
 use crate::model::{
     CallId, Error, NanoUsd, SpanId, TraceId, UnixNanos,
     call::{Call, CallStatus, Dialect, Rules},
-    record::{Header, Outcome, Source},
+    record::{Outcome, Source},
     usage::{Usage, UsageSource},
 };
 
@@ -36,9 +36,8 @@ const INSERT: &str = concat!(
 );
 const INSERT_TAG: &str =
     "INSERT OR IGNORE INTO call_tags (tag, started_at, sequence, kind) VALUES (?1, ?2, ?3, ?4)";
-const INSERT_HEAD: &str = "INSERT INTO heads (sequence, headers) VALUES (?1, ?2)";
 
-/// Writes the row, its tags and its headers; returns its place in the order of storing.
+/// Writes the row and its tags; returns its place in the order of storing.
 pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Call) -> Result<i64, Error> {
     let usage = &call.usage;
     let kind = kinds::of(connection, interned, call)?;
@@ -121,11 +120,6 @@ pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Ca
     for tag in &call.tags {
         connection.prepare_cached(INSERT_TAG)?.execute(params![tag, call.started_at.0, sequence, kind])?;
     }
-    if !call.request_headers.is_empty() || !call.response_headers.is_empty() {
-        let headers = json(&(&call.request_headers, &call.response_headers))?;
-        let headers = interned.compress(headers.as_bytes())?;
-        connection.prepare_cached(INSERT_HEAD)?.execute(params![sequence, headers])?;
-    }
     Ok(sequence)
 }
 
@@ -143,16 +137,18 @@ fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
         .map_err(|error| Error::internal(format!("expected a value that JSON can hold, found: {error}")))
 }
 
-const BY_SEQUENCE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    ", (SELECT headers FROM heads WHERE heads.sequence = spans.sequence) FROM spans WHERE sequence = ?1"
-);
+const BY_SEQUENCE: &str = concat!("SELECT ", columns!(), " FROM spans WHERE sequence = ?1");
 
-pub(super) fn by_sequence(connection: &Connection, sequence: i64) -> Result<Option<Call>, Error> {
+/// A call with its heads.
+pub(super) fn by_sequence(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    sequence: i64,
+) -> Result<Option<Call>, Error> {
     let mut statement = connection.prepare_cached(BY_SEQUENCE)?;
     let mut rows = statement.query([sequence])?;
-    rows.next()?.map(decode).transpose()
+    let Some(call) = rows.next()?.map(decode).transpose()? else { return Ok(None) };
+    payloads::with_heads(connection, unpacker, sequence, call).map(Some)
 }
 
 fn decode(row: &Row<'_>) -> Result<Call, Error> {
@@ -235,18 +231,7 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
     call.usage.meters = row.json()?;
     call.region = row.get()?;
     call.billed = row.get::<Option<_>>()?.map(NanoUsd);
-    if let Some(headers) = row.get::<Option<Vec<u8>>>()? {
-        (call.request_headers, call.response_headers) = decode_headers(&headers)?;
-    }
     Ok(call)
-}
-
-fn decode_headers(packed: &[u8]) -> Result<(Vec<Header>, Vec<Header>), Error> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        Error::internal(format!("expected the headers of a call as compressed JSON, found: {error}"))
-    };
-    let json = zstd::stream::decode_all(packed).map_err(|error| damaged(&error))?;
-    serde_json::from_slice(&json).map_err(|error| damaged(&error))
 }
 
 fn source_text(source: Source) -> &'static str {
@@ -342,7 +327,7 @@ pub(super) fn find(connection: &Connection, id: &str) -> Result<Call, Error> {
             .query_row([low.0, high.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     }
     match found {
-        (0 | 1, Some(sequence)) => by_sequence(connection, sequence)?,
+        (0 | 1, Some(sequence)) => by_sequence(connection, &mut Unpacker::default(), sequence)?,
         (0, _) => None,
         (many, _) => {
             return Err(Error::conflict(format!(

@@ -1,44 +1,65 @@
-//! Stored stretches of bodies: each once by hash, compressed when that makes it smaller; and the turns
-//! that make conversations of them. Deletes nothing.
+//! Stored stretches of bodies: each once by hash, packed; and the turns that make conversations of them.
+//! Deletes nothing.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::kinds;
+use super::{
+    heads::Templates,
+    kinds,
+    packing::{Packer, Unpacker},
+    recipes,
+};
 use crate::model::Error;
 
-/// Below this many bytes zstd's frame costs more than it saves.
-const SMALLEST_COMPRESSED: usize = 96;
+/// Bytes of a hash that are kept: BLAKE3 cut to where nobody finds two contents with the same.
+const HASH: usize = 16;
+pub(super) type ContentHash = [u8; HASH];
 
 /// Kinds of calls that are remembered.
 const MOST_KINDS: usize = 64;
 
-const RAW: i64 = 0;
-const ZSTD: i64 = 1;
+pub(super) fn hash(bytes: &[u8]) -> ContentHash {
+    let mut short = [0; HASH];
+    short.copy_from_slice(blake3::hash(bytes).as_bytes().split_at(HASH).0);
+    short
+}
 
-/// What the writer remembers between calls: ids of contents and turns it has seen, and a compressor.
-/// It may only hold what is committed or about to be: `forget` after every rollback.
+/// What the writer remembers between calls: ids of contents and turns it has seen, heads that repeat, and
+/// compressors. It may only hold what is committed or about to be: `forget` after every rollback.
 pub(super) struct Interned {
-    contents: Generations<[u8; 32], i64>,
+    contents: Generations<ContentHash, i64>,
     turns: Generations<(i64, i64), (i64, i64)>,
     pub(super) kinds: Vec<(kinds::Key, i64)>,
-    compressor: zstd::bulk::Compressor<'static>,
+    pub(super) templates: Templates,
+    pub(super) packer: Packer,
+    /// The packer may know a dictionary that a rollback took back.
+    stale: bool,
+    watched: Option<Watched>,
+}
+
+/// Contents and turns that were handed out while somebody decides what may go.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    pub(super) contents: HashSet<i64>,
+    pub(super) turns: HashSet<i64>,
 }
 
 impl Interned {
     /// `capacity` bounds each of the two memories, in entries of about 60 bytes.
     pub(super) fn new(compression_level: i32, capacity: usize) -> Result<Self, Error> {
-        let compressor = zstd::bulk::Compressor::new(compression_level).map_err(|error| {
-            Error::internal(format!(
-                "expected a zstd compressor of level {compression_level}, found: {error}"
-            ))
-        })?;
         Ok(Self {
             contents: Generations::new(capacity),
             turns: Generations::new(capacity),
             kinds: Vec::new(),
-            compressor,
+            templates: Templates::default(),
+            packer: Packer::new(compression_level)?,
+            stale: true,
+            watched: None,
         })
     }
 
@@ -46,6 +67,17 @@ impl Interned {
         self.contents.clear();
         self.turns.clear();
         self.kinds.clear();
+        self.templates.clear();
+        self.stale = true;
+    }
+
+    /// Takes the dictionaries into use that are there, at first and after `forget`.
+    pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), Error> {
+        if self.stale {
+            self.packer.use_newest(connection)?;
+            self.stale = false;
+        }
+        Ok(())
     }
 
     /// Few are in use at a time; what is forgotten is looked up.
@@ -56,68 +88,90 @@ impl Interned {
         self.kinds.push((key, id));
     }
 
-    pub(super) fn compress(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
-        self.compressor.compress(bytes).map_err(|error| {
-            Error::internal(format!("expected to compress {} bytes, found: {error}", bytes.len()))
-        })
+    #[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
+    /// Remembers from here on what is handed out, so that it is not taken for dead.
+    pub(super) fn watch(&mut self) {
+        self.watched = Some(Watched::default());
+    }
+
+    /// Tells that a content is used that the writer knew by itself.
+    pub(super) fn hand_out(&mut self, content: i64) {
+        if let Some(watched) = &mut self.watched {
+            watched.contents.insert(content);
+        }
+    }
+
+    #[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
+    pub(super) fn watched(&self) -> Option<&Watched> {
+        self.watched.as_ref()
+    }
+
+    #[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
+    pub(super) fn unwatch(&mut self) {
+        self.watched = None;
     }
 }
 
-const FIND: &str = "SELECT id FROM contents WHERE hash = ?1";
-const INSERT: &str = "INSERT INTO contents (hash, encoding, size, body) VALUES (?1, ?2, ?3, ?4)";
+const FIND: &str = "SELECT content FROM content_hashes WHERE hash = ?1";
+const INSERT: &str = "INSERT INTO contents (size, body) VALUES (?1, ?2)";
+const INSERT_HASH: &str = "INSERT INTO content_hashes (hash, content) VALUES (?1, ?2)";
 
-/// The id of the content with these bytes, storing them when they are new.
-pub(super) fn intern(connection: &Connection, interned: &mut Interned, bytes: &[u8]) -> Result<i64, Error> {
-    let hash = *blake3::hash(bytes).as_bytes();
-    if let Some(id) = interned.contents.get(&hash) {
-        return Ok(id);
-    }
-    let found = connection.prepare_cached(FIND)?.query_row([hash], |row| row.get(0)).optional()?;
-    let id = match found {
-        Some(id) => id,
+/// The id of the content with this hash, where there is one.
+pub(super) fn find(
+    connection: &Connection,
+    interned: &mut Interned,
+    hash: &ContentHash,
+) -> Result<Option<i64>, Error> {
+    let id = match interned.contents.get(hash) {
+        Some(id) => Some(id),
         None => {
-            let packed =
-                if bytes.len() >= SMALLEST_COMPRESSED { Some(interned.compress(bytes)?) } else { None };
-            let (encoding, body) = match &packed {
-                Some(packed) if packed.len() < bytes.len() => (ZSTD, packed.as_slice()),
-                _ => (RAW, bytes),
-            };
-            connection.prepare_cached(INSERT)?.execute(params![hash, encoding, bytes.len(), body])?;
-            connection.last_insert_rowid()
+            let found = connection.prepare_cached(FIND)?.query_row([hash], |row| row.get(0)).optional()?;
+            if let Some(id) = found {
+                interned.contents.put(*hash, id);
+            }
+            found
         }
     };
-    interned.contents.put(hash, id);
+    if let Some(id) = id {
+        interned.hand_out(id);
+    }
     Ok(id)
 }
 
-const READ: &str = "SELECT encoding, size, body FROM contents WHERE id = ?1";
+/// The id of the content with these bytes, storing them when they are new.
+pub(super) fn intern(connection: &Connection, interned: &mut Interned, bytes: &[u8]) -> Result<i64, Error> {
+    let hash = hash(bytes);
+    if let Some(id) = find(connection, interned, &hash)? {
+        return Ok(id);
+    }
+    let body = recipes::content(connection, interned, bytes)?;
+    connection.prepare_cached(INSERT)?.execute(params![bytes.len(), body])?;
+    let id = connection.last_insert_rowid();
+    connection.prepare_cached(INSERT_HASH)?.execute(params![hash, id])?;
+    interned.contents.put(hash, id);
+    interned.hand_out(id);
+    Ok(id)
+}
+
+const READ: &str = "SELECT size, body FROM contents WHERE id = ?1";
 
 /// Appends the bytes of a content to `out`.
-pub(super) fn append(connection: &Connection, id: i64, out: &mut Vec<u8>) -> Result<(), Error> {
+pub(super) fn append(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    id: i64,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let mut statement = connection.prepare_cached(READ)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else {
         return Err(Error::internal(format!("expected content {id} in the store, found none")));
     };
-    let (encoding, size): (i64, usize) = (row.get(0)?, row.get(1)?);
-    let body = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    let size: usize = row.get(0)?;
+    let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
     let before = out.len();
-    match encoding {
-        RAW => out.extend_from_slice(body),
-        ZSTD => {
-            let bytes = zstd::bulk::decompress(body, size).map_err(|error| {
-                Error::internal(format!(
-                    "expected content {id} to decompress to {size} bytes, found: {error}"
-                ))
-            })?;
-            out.extend_from_slice(&bytes);
-        }
-        other => {
-            return Err(Error::internal(format!(
-                "expected content {id} raw or zstd, found encoding {other}"
-            )));
-        }
-    }
+    recipes::append_content(connection, unpacker, body, size, out)
+        .map_err(|error| Error::internal(format!("content {id}: {}", error.message)))?;
     if out.len() - before != size {
         return Err(Error::internal(format!(
             "expected {size} bytes of content {id}, found {}",
@@ -140,21 +194,27 @@ pub(super) fn turn(
     (parent, depth): (i64, i64),
     content: i64,
 ) -> Result<(i64, i64), Error> {
-    if let Some(turn) = interned.turns.get(&(parent, content)) {
-        return Ok(turn);
-    }
-    let found = connection
-        .prepare_cached(FIND_TURN)?
-        .query_row([parent, content], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let turn = match found {
+    let turn = match interned.turns.get(&(parent, content)) {
         Some(turn) => turn,
         None => {
-            connection.prepare_cached(INSERT_TURN)?.execute([parent, content, depth + 1])?;
-            (connection.last_insert_rowid(), depth + 1)
+            let found = connection
+                .prepare_cached(FIND_TURN)?
+                .query_row([parent, content], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let turn = match found {
+                Some(turn) => turn,
+                None => {
+                    connection.prepare_cached(INSERT_TURN)?.execute([parent, content, depth + 1])?;
+                    (connection.last_insert_rowid(), depth + 1)
+                }
+            };
+            interned.turns.put((parent, content), turn);
+            turn
         }
     };
-    interned.turns.put((parent, content), turn);
+    if let Some(watched) = &mut interned.watched {
+        watched.turns.insert(turn.0);
+    }
     Ok(turn)
 }
 

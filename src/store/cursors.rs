@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Sequenced, calls};
+use super::{Sequenced, calls, packing::Unpacker};
 use crate::model::Error;
 
 const AFTER: &str = "SELECT sequence FROM spans WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
@@ -18,8 +18,9 @@ pub(super) fn stored_after(
         .query_map(params![sequence, limit], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let mut stored = Vec::with_capacity(sequences.len());
+    let mut unpacker = Unpacker::default();
     for sequence in sequences {
-        if let Some(call) = calls::by_sequence(connection, sequence)? {
+        if let Some(call) = calls::by_sequence(connection, &mut unpacker, sequence)? {
             stored.push(Sequenced { sequence, call });
         }
     }

@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 6, name: "0006_chain", sql: include_str!("migrations/0006_chain.sql") },
     Migration { number: 7, name: "0007_cache", sql: include_str!("migrations/0007_cache.sql") },
     Migration { number: 8, name: "0008_money", sql: include_str!("migrations/0008_money.sql") },
+    Migration { number: 9, name: "0009_payloads", sql: include_str!("migrations/0009_payloads.sql") },
 ];
 
 const CREATE: &str = "

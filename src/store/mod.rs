@@ -4,20 +4,26 @@
 //! a projection of the journal, so applying a call twice changes nothing, and being locked, full or broken
 //! is an error to try again after, never a loss. Knows no HTTP, no wire format and no price.
 
-mod bodies;
+mod arrivals;
 mod calls;
 mod contents;
 mod costs;
 mod cursors;
+mod dictionaries;
+mod heads;
 mod jobs;
 mod kinds;
 mod ledger;
 mod links;
 mod migrate;
 mod mlflow;
+mod numbers;
 mod open;
+mod packing;
+mod payloads;
 mod place;
 mod readers;
+mod recipes;
 mod rollups;
 mod runs;
 mod search;
@@ -29,6 +35,8 @@ mod tests;
 mod token_errors;
 mod totals;
 mod tracking;
+mod training;
+mod weave;
 mod writer;
 
 use std::{
@@ -42,12 +50,17 @@ use std::{
 
 use tokio::sync::broadcast;
 
-pub use self::{links::SessionsConfig, mlflow::MlflowDatabase, stats::StoreStats};
-use self::{place::Place, readers::Readers, writer::Writer};
+use self::{dictionaries::Kind, place::Place, readers::Readers, writer::Writer};
+pub use self::{
+    links::SessionsConfig,
+    mlflow::MlflowDatabase,
+    stats::{DictionaryStats, StoreStats},
+    training::{Repacking, Training},
+};
 use crate::{
     background::Standing,
     model::{
-        CallId, Error,
+        CallId, Error, UnixNanos,
         call::{Call, Settled},
         content::StoredBody,
         filter::{
@@ -217,7 +230,7 @@ impl Store {
 
     /// The exact bytes that were recorded (invariant 8).
     pub async fn body(&self, call: CallId, side: Side) -> Result<StoredBody, Error> {
-        self.readers.read(move |connection| bodies::read(connection, call, side)).await
+        self.readers.read(move |connection| payloads::body(connection, call, side)).await
     }
 
     /// Calls stored after `sequence`, in that order.
@@ -329,6 +342,55 @@ impl Store {
     /// How far own token counts are from reported ones, by model.
     pub async fn token_errors(&self) -> Result<Vec<TokenError>, Error> {
         self.readers.read(token_errors::all).await
+    }
+
+    /// Trains a dictionary for each kind of stored bytes and takes those into use that pay. What is stored
+    /// already is packed with them by `repack`.
+    pub async fn train(&self, at: UnixNanos) -> Result<Vec<Training>, Error> {
+        let mut trainings = Vec::new();
+        for kind in Kind::ALL {
+            let (mut training, trained) =
+                self.readers.read(move |connection| training::train(connection, kind)).await?;
+            if let Some(trained) = trained {
+                let keep = move |write: &mut writer::Write<'_>| {
+                    let id = training::keep(write.connection, kind, &trained, at)?;
+                    write.interned.packer.use_newest(write.connection)?;
+                    Ok(id)
+                };
+                training.dictionary = Some(self.writer()?.write(keep).await?);
+            }
+            trainings.push(training);
+        }
+        Ok(trainings)
+    }
+
+    /// Packs the next few rows anew with the newest dictionaries; `done` when there was none left.
+    pub async fn repack(&self, at: Repacking) -> Result<Repacking, Error> {
+        let (mut next, slice) = self.readers.read(move |connection| training::slice(connection, at)).await?;
+        if slice.is_empty() {
+            return Ok(next);
+        }
+        let write = move |write: &mut writer::Write<'_>| {
+            training::write(write.connection, &slice, &mut next)?;
+            Ok(next)
+        };
+        self.writer()?.write(write).await
+    }
+
+    /// The newest dictionary's id, 0 where there is none.
+    pub async fn newest_dictionary(&self) -> Result<i64, Error> {
+        self.readers.read(training::newest).await
+    }
+
+    /// Drops the dictionaries before `newest` that newer ones of their kind replaced, after everything was
+    /// packed anew. Returns how many went.
+    pub async fn drop_old_dictionaries(&self, newest: i64) -> Result<usize, Error> {
+        self.writer()?.write(move |write| training::drop_old(write.connection, newest)).await
+    }
+
+    /// The dictionaries that are kept, oldest first.
+    pub async fn dictionaries(&self) -> Result<Vec<DictionaryStats>, Error> {
+        self.readers.read(dictionaries::all).await
     }
 
     pub async fn stats(&self) -> Result<StoreStats, Error> {

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, ToSql};
 
-use super::{calls, kinds, runs};
+use super::{calls, kinds, packing::Unpacker, runs};
 use crate::model::{
     Error,
     call::Call,
@@ -28,9 +28,10 @@ pub(super) fn page(
     let mut found = select.run(connection, limit + 1)?;
     let more = found.len() > limit;
     found.truncate(limit);
+    let mut unpacker = Unpacker::default();
     let mut items = Vec::with_capacity(found.len());
     for (_, sequence) in found {
-        items.extend(calls::by_sequence(connection, sequence)?);
+        items.extend(calls::by_sequence(connection, &mut unpacker, sequence)?);
     }
     let next = match items.last() {
         Some(last) if more => Some(Cursor { started_at: last.started_at, id: last.id }),

@@ -3,7 +3,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Side, bodies, calls, jobs, links, rollups::Tally, runs, token_errors, tracking, writer::Write};
+use super::{
+    calls, jobs, links, packing::Unpacker, payloads, rollups::Tally, runs, token_errors, tracking,
+    writer::Write,
+};
 use crate::model::{
     Error,
     call::{Call, Placement, Settled},
@@ -34,15 +37,14 @@ pub(super) fn settle(
 }
 
 fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Call, Error> {
-    let Settled { call, placement, job, charges, token_sample, request, response, arrivals, lineage } =
-        settled;
+    let Settled { placement, job, charges, token_sample, lineage, .. } = settled;
     let connection = write.connection;
-    if let Some(sequence) = calls::sequence(connection, call.id)?
-        && let Some(stored) = calls::by_sequence(connection, sequence)?
+    if let Some(sequence) = calls::sequence(connection, settled.call.id)?
+        && let Some(stored) = calls::by_sequence(connection, &mut Unpacker::default(), sequence)?
     {
         return Ok(stored);
     }
-    let mut call = call.clone();
+    let mut call = settled.call.clone();
     place(write, &mut call, placement)?;
     if let Some(job) = job {
         jobs::settle(connection, &mut call, job)?;
@@ -55,8 +57,7 @@ fn one(write: &mut Write<'_>, tally: &mut Tally, settled: &Settled) -> Result<Ca
     };
     call.charge(&experiment, charges);
     let sequence = calls::insert(connection, write.interned, &call)?;
-    bodies::insert(connection, write.interned, sequence, Side::Request, request, &[])?;
-    bodies::insert(connection, write.interned, sequence, Side::Response, response, arrivals)?;
+    payloads::insert(connection, write.interned, sequence, settled)?;
     links::insert(write, sequence, &mut call, lineage, found)?;
     tally.add(&call);
     if let Some(sample) = token_sample {

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::open;
-use crate::model::Error;
+use crate::model::{Error, UnixNanos};
 
 /// Sizes of the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -20,6 +20,19 @@ pub struct StoreStats {
     pub calls: u64,
     pub contents: u64,
     pub turns: u64,
+    /// Requests of a known dialect whose body could not be cut and is kept as it came.
+    pub uncut_bodies: u64,
+}
+
+/// A dictionary that is kept with the store.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DictionaryStats {
+    pub id: i64,
+    /// What it is for: `content` or `response`.
+    pub kind: String,
+    pub trained_at: UnixNanos,
+    pub samples: u64,
+    pub bytes: u64,
 }
 
 const COUNTS: &str = "
@@ -27,6 +40,7 @@ const COUNTS: &str = "
         coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'spans'), 0),
         coalesce((SELECT max(id) FROM contents), 0),
         coalesce((SELECT max(id) FROM turns), 0),
+        (SELECT count(*) FROM payloads WHERE uncut > 0),
         (SELECT freelist_count FROM pragma_freelist_count) * (SELECT page_size FROM pragma_page_size)";
 
 pub(super) fn stats(connection: &Connection, file: &Path) -> Result<StoreStats, Error> {
@@ -35,7 +49,8 @@ pub(super) fn stats(connection: &Connection, file: &Path) -> Result<StoreStats, 
             calls: row.get(0)?,
             contents: row.get(1)?,
             turns: row.get(2)?,
-            free_bytes: row.get(3)?,
+            uncut_bodies: row.get(3)?,
+            free_bytes: row.get(4)?,
             ..StoreStats::default()
         })
     })?;

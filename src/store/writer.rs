@@ -305,6 +305,7 @@ impl Thread {
         // One alone is undone with its transaction; a savepoint would copy each page that it touches.
         let alone = group.len() == 1;
         for job in group {
+            self.interned.refresh(connection)?;
             if !alone {
                 connection.prepare_cached("SAVEPOINT job")?.execute([])?;
             }

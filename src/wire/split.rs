@@ -35,7 +35,7 @@ pub fn split(dialect: Dialect, body: &Bytes) -> Body {
     if body.len() < MIN_BODY {
         return Body::raw(body.clone());
     }
-    cut(conversation, body).unwrap_or_else(|| Body::raw(body.clone()))
+    cut(conversation, body).unwrap_or_else(|| Body { uncut: true, ..Body::raw(body.clone()) })
 }
 
 /// `None` on any doubt.
@@ -72,7 +72,7 @@ fn cut(conversation: &[u8], body: &Bytes) -> Option<Body> {
         Some(())
     })?;
     literal(done..body.len(), &mut parts);
-    Some(Body { parts })
+    Some(Body { parts, uncut: false })
 }
 
 /// A conversation: chains of messages, and between them those whose media are cut out.

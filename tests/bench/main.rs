@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a person waits for minutes and wants to see where it is")]
 
+mod agents;
 mod bare;
 mod bench;
 mod bodies;
@@ -12,6 +13,7 @@ mod fill;
 mod load;
 mod recording;
 mod roles;
+mod storage;
 mod traffic;
 mod upstream;
 mod wire;
@@ -29,7 +31,8 @@ use self::bench::{Asked, Bench};
 
 type Scenario = fn(&mut Bench) -> anyhow::Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 8] = [
+    ("storage", storage::storage),
     ("startup", recording::startup),
     ("latency", traffic::latency),
     ("stream", traffic::stream),

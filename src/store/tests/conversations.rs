@@ -10,7 +10,11 @@ async fn rebuilt(store: &Store, call: CallId, side: Side) -> Bytes {
 }
 
 fn with_bodies(number: u64, request: Vec<Part>, response: Vec<Part>) -> Settled {
-    Settled { request: Body { parts: request }, response: Body { parts: response }, ..settled(bare(number)) }
+    Settled {
+        request: Body { parts: request, uncut: false },
+        response: Body { parts: response, uncut: false },
+        ..settled(bare(number))
+    }
 }
 
 #[tokio::test]
@@ -53,12 +57,20 @@ async fn inv8_huge_bodies_come_back_byte_for_byte() {
     let (directory, store) = open();
     // Longer than one content may be, and not the same piece twice.
     let huge: Vec<u8> = (0..20_000_000u32).map(|at| (at / 1_000) as u8 ^ (at % 251) as u8).collect();
-    let one = with_bodies(1, vec![literal(huge.clone())], vec![chain(&[b"small", &huge, b""], b",")]);
-    let (request, response) = (one.request.bytes(), one.response.bytes());
-    store.settle(vec![one]).await.unwrap();
-    assert!(rebuilt(&store, id(1), Side::Request).await == request);
-    assert!(rebuilt(&store, id(1), Side::Response).await == response);
-    assert_eq!(count(&directory, "contents"), 2, "two pieces, shared by both sides");
+    let calls = [
+        with_bodies(1, vec![literal(huge.clone())], vec![]),
+        with_bodies(2, vec![chain(&[b"small", &huge, b""], b",")], vec![]),
+        with_bodies(3, vec![], vec![literal(huge.clone())]),
+    ];
+    for (number, one) in (1..).zip(calls) {
+        let (request, response) = (one.request.bytes(), one.response.bytes());
+        store.settle(vec![one]).await.unwrap();
+        assert!(rebuilt(&store, id(number), Side::Request).await == request);
+        assert!(rebuilt(&store, id(number), Side::Response).await == response);
+        if number == 2 {
+            assert_eq!(count(&directory, "contents"), 2, "two pieces, shared by both");
+        }
+    }
 }
 
 #[tokio::test]
@@ -97,12 +109,12 @@ async fn a_chat_of_n_turns_costs_n_rows_and_not_n_squared() {
         store.settle(vec![one]).await.unwrap();
         assert_eq!(rebuilt(&store, id(turn as u64), Side::Request).await, expected);
     }
-    // Each message once, the tools once; a turn for each message that was sent.
-    assert_eq!(count(&directory, "contents"), TURNS as i64 * 2 + 1);
+    // Each message once, what each answer said, and the tools once; a turn for each message that was sent.
+    assert_eq!(count(&directory, "contents"), TURNS as i64 * 3);
     assert_eq!(count(&directory, "turns"), TURNS as i64 * 2 - 1);
     let stored: usize = outside(&directory)
         .query_row(
-            "SELECT (SELECT sum(length(body)) FROM contents) + (SELECT sum(length(recipe)) FROM bodies)",
+            "SELECT (SELECT sum(length(body)) FROM contents) + (SELECT sum(length(request) + length(response)) FROM payloads)",
             [],
             |row| row.get(0),
         )
@@ -140,13 +152,12 @@ async fn settling_again_changes_nothing() {
     let (directory, store) = open();
     let one = || Settled {
         placement: Placement { experiment: Some("e".into()), run: Some("r".into()), peer: None },
-        request: Body { parts: vec![chain(&[b"a"], b","), literal(vec![b'z'; 100])] },
-        response: Body { parts: vec![literal(vec![b'y'; 100])] },
+        request: Body { parts: vec![chain(&[b"a"], b","), literal(vec![b'z'; 100])], uncut: false },
+        response: Body { parts: vec![literal(vec![b'y'; 100])], uncut: false },
         arrivals: vec![Arrival { offset_us: 1, length: 100 }],
         ..settled(full(1))
     };
-    let tables =
-        ["experiments", "runs", "spans", "call_tags", "heads", "contents", "turns", "bodies", "rollups"];
+    let tables = ["experiments", "runs", "spans", "call_tags", "payloads", "contents", "turns", "rollups"];
     let look = || tables.map(|table| count(&directory, table));
     let first = store.settle(vec![one()]).await.unwrap();
     let (rows, costs) = (look(), store.costs(Default::default()).await.unwrap());
@@ -156,7 +167,7 @@ async fn settling_again_changes_nothing() {
     let mut other = one();
     other.placement =
         Placement { experiment: Some("elsewhere".into()), run: Some("other".into()), peer: None };
-    other.request = Body { parts: vec![literal(vec![b'n'; 100])] };
+    other.request = Body { parts: vec![literal(vec![b'n'; 100])], uncut: false };
     other.call.cost = Some(NanoUsd(1_000));
     let again = store.settle(vec![one(), other]).await.unwrap();
     assert_eq!(again, [first[0].clone(), first[0].clone()]);

@@ -12,7 +12,7 @@ fn hasty() -> Config {
 }
 
 fn with_content(number: u64) -> Settled {
-    let request = Body { parts: vec![chain(&[b"a", b"b"], b","), literal(vec![b'z'; 200])] };
+    let request = Body { parts: vec![chain(&[b"a", b"b"], b","), literal(vec![b'z'; 200])], uncut: false };
     Settled { request, ..placed(number, Some("e"), Some("r")) }
 }
 
@@ -119,8 +119,16 @@ async fn a_full_disk_is_busy_and_recovers() {
     };
     // SQLite clamps this to the file's present size.
     limit(1).await;
-    let noise = || (0..200_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
-    let large = || Settled { request: Body { parts: vec![literal(noise())] }, ..settled(bare(2)) };
+    let noise = || {
+        let mut at = 1u32;
+        let next = |_| {
+            at = at.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (at >> 24) as u8
+        };
+        (0..200_000).map(next).collect::<Vec<_>>()
+    };
+    let large =
+        || Settled { request: Body { parts: vec![literal(noise())], uncut: false }, ..settled(bare(2)) };
     let error = store.settle(vec![large()]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Busy);
     assert!(error.message.contains("disk full"), "{error}");
@@ -158,13 +166,13 @@ async fn damage_is_an_error_and_stays_where_it_is() {
     assert_eq!(store.call(&id(2).to_string()).await.unwrap_err().code, ErrorCode::Internal);
     assert_eq!(store.call(&id(1).to_string()).await.unwrap().id, id(1));
     for damage in [
-        "UPDATE contents SET body = x'00' WHERE encoding = 1",
+        "UPDATE contents SET body = x'00'",
         "UPDATE turns SET parent = id",
         "UPDATE turns SET parent = 0",
-        "UPDATE bodies SET recipe = x'02'",
-        "UPDATE bodies SET recipe = x'0005'",
-        "UPDATE bodies SET recipe = x'01ffffffffffffffffffff'",
-        "UPDATE bodies SET recipe = x'07'",
+        "UPDATE payloads SET request = x'02'",
+        "UPDATE payloads SET request = x'0005'",
+        "UPDATE payloads SET request = x'01ffffffffffffffffffff'",
+        "UPDATE payloads SET request = x'07'",
     ] {
         other.execute(damage, []).unwrap();
         let error = store.body(id(1), Side::Request).await.unwrap_err();

@@ -1,0 +1,235 @@
+//! Training dictionaries from what is stored, and packing anew what was packed with others. Reads in slices
+//! beside the writer; changes rows that are still as they were read, and only how they are packed.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    dictionaries::{self, Kind, Trained},
+    heads,
+    packing::{Packer, Unpacker},
+    recipes,
+};
+use crate::model::{Error, UnixNanos};
+
+/// Samples of one kind at most, and bytes of one sample and of all.
+const MOST_SAMPLES: i64 = 6_000;
+const LONGEST_SAMPLE: usize = 16 << 10;
+const MOST_BYTES: usize = 8 << 20;
+/// Nobody waits for what is packed anew, and it stays.
+const LEVEL: i32 = 15;
+/// Rows of one slice.
+const SLICE: i64 = 64;
+
+/// How a training ended for one kind of bytes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Training {
+    /// What it is for: `content` or `response`.
+    pub kind: String,
+    pub samples: u64,
+    /// The new dictionary; null where there were too few samples or none would pay.
+    pub dictionary: Option<i64>,
+    pub dictionary_bytes: u64,
+    /// Of samples kept out of the training: bytes packed without it, and with it.
+    pub bytes_without: u64,
+    pub bytes_with: u64,
+}
+
+const NEWEST_CONTENT: &str = "SELECT coalesce(max(id), 0) FROM contents";
+const CONTENT: &str = "SELECT size, body FROM contents WHERE id >= ?1 ORDER BY id LIMIT 1";
+const NEWEST_PAYLOAD: &str = "SELECT coalesce(max(sequence), 0) FROM payloads";
+const RESPONSE: &str = "SELECT response FROM payloads WHERE sequence >= ?1 ORDER BY sequence LIMIT 1";
+
+/// Samples of one kind, spread evenly over what is stored.
+pub(super) fn samples(connection: &Connection, kind: Kind) -> Result<Vec<Vec<u8>>, Error> {
+    let newest = match kind {
+        Kind::Content => NEWEST_CONTENT,
+        Kind::Response => NEWEST_PAYLOAD,
+    };
+    let newest: i64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+    let count = newest.min(MOST_SAMPLES);
+    let mut unpacker = Unpacker::default();
+    let (mut samples, mut bytes) = (Vec::new(), 0);
+    for number in 0..count {
+        let at = 1 + number * newest / count;
+        let mut sample = Vec::new();
+        match kind {
+            Kind::Content => {
+                let row: Option<(usize, Vec<u8>)> = connection
+                    .prepare_cached(CONTENT)?
+                    .query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?;
+                let Some((size, body)) = row else { continue };
+                recipes::append_content(connection, &mut unpacker, &body, size, &mut sample)?;
+            }
+            Kind::Response => {
+                let row: Option<Vec<u8>> =
+                    connection.prepare_cached(RESPONSE)?.query_row([at], |row| row.get(0)).optional()?;
+                let Some(recipe) = row else { continue };
+                let mut unpack = |found: Kind, size: usize, packed: &[u8]| {
+                    if found == Kind::Response {
+                        unpacker.unpack(connection, packed, size, &mut sample)?;
+                    }
+                    Ok(None)
+                };
+                recipes::repacked(&recipe, Kind::Response, &mut unpack)?;
+            }
+        }
+        sample.truncate(LONGEST_SAMPLE);
+        // zstd learns nothing from a few bytes and says so.
+        if sample.len() >= 8 {
+            bytes += sample.len();
+            samples.push(sample);
+        }
+        if bytes > MOST_BYTES {
+            break;
+        }
+    }
+    Ok(samples)
+}
+
+/// Trains a dictionary of a kind; nothing is written.
+pub(super) fn train(connection: &Connection, kind: Kind) -> Result<(Training, Option<Trained>), Error> {
+    let samples = samples(connection, kind)?;
+    let mut training = Training {
+        kind: kind.as_str().to_owned(),
+        samples: samples.len() as u64,
+        dictionary: None,
+        dictionary_bytes: 0,
+        bytes_without: 0,
+        bytes_with: 0,
+    };
+    let trained = dictionaries::train(&samples, LEVEL)?;
+    if let Some(trained) = &trained {
+        training.dictionary_bytes = trained.body.len() as u64;
+        training.bytes_without = trained.without as u64;
+        training.bytes_with = trained.with as u64;
+    }
+    Ok((training, trained.filter(Trained::pays)))
+}
+
+/// Keeps what a training found.
+pub(super) fn keep(
+    connection: &Connection,
+    kind: Kind,
+    trained: &Trained,
+    at: UnixNanos,
+) -> Result<i64, Error> {
+    dictionaries::keep(connection, kind, trained, at)
+}
+
+/// Where packing anew is: contents first, then payloads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Repacking {
+    pub content: i64,
+    pub payload: i64,
+    pub done: bool,
+    pub rows: u64,
+    pub saved_bytes: i64,
+}
+
+/// A row that is packed better.
+#[derive(Debug)]
+pub(super) enum Repacked {
+    Content { id: i64, before: Vec<u8>, after: Vec<u8> },
+    Payload { sequence: i64, before: [Vec<u8>; 2], after: [Vec<u8>; 2] },
+}
+
+const CONTENTS: &str = "SELECT id, size, body FROM contents WHERE id > ?1 ORDER BY id LIMIT ?2";
+const PAYLOADS: &str =
+    "SELECT sequence, heads, response FROM payloads WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+
+/// The rows of the next slice that would be smaller, or that need a dictionary which is not the newest.
+pub(super) fn slice(connection: &Connection, at: Repacking) -> Result<(Repacking, Vec<Repacked>), Error> {
+    let mut packer = Packer::new(LEVEL)?;
+    packer.use_newest(connection)?;
+    let mut unpacker = Unpacker::default();
+    let (mut next, mut found, mut read) = (at, Vec::new(), 0);
+    let mut again = |kind: Kind, size: usize, packed: &[u8]| -> Result<Option<Vec<u8>>, Error> {
+        let (mut bytes, mut after) = (Vec::new(), Vec::new());
+        unpacker.unpack(connection, packed, size, &mut bytes)?;
+        packer.pack(kind, &bytes, &mut after)?;
+        let retired =
+            super::packing::dictionary_of(packed).is_some_and(|id| packer.dictionary(kind) != Some(id));
+        Ok((after.len() < packed.len() || retired).then_some(after))
+    };
+    let mut statement = connection.prepare_cached(CONTENTS)?;
+    let mut rows = statement.query(params![at.content, SLICE])?;
+    while let Some(row) = rows.next()? {
+        read += 1;
+        let (id, size, before): (i64, usize, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        next.content = id;
+        if let Some(after) = recipes::repacked_content(&before, size, &mut again)? {
+            found.push(Repacked::Content { id, before, after });
+        }
+    }
+    if read > 0 {
+        return Ok((next, found));
+    }
+    let mut statement = connection.prepare_cached(PAYLOADS)?;
+    let mut rows = statement.query(params![at.payload, SLICE])?;
+    while let Some(row) = rows.next()? {
+        read += 1;
+        let (sequence, heads, response): (i64, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        next.payload = sequence;
+        let after = [
+            heads::repacked(&heads, &mut again)?.unwrap_or_else(|| heads.clone()),
+            recipes::repacked(&response, Kind::Response, &mut again)?.unwrap_or_else(|| response.clone()),
+        ];
+        let before = [heads, response];
+        if before != after {
+            found.push(Repacked::Payload { sequence, before, after });
+        }
+    }
+    next.done = read == 0;
+    Ok((next, found))
+}
+
+const SET_CONTENT: &str = "UPDATE contents SET body = ?3 WHERE id = ?1 AND body = ?2";
+const SET_PAYLOAD: &str =
+    "UPDATE payloads SET heads = ?4, response = ?5 WHERE sequence = ?1 AND heads = ?2 AND response = ?3";
+
+/// Writes a slice; a row that changed meanwhile stays as it is.
+pub(super) fn write(connection: &Connection, slice: &[Repacked], at: &mut Repacking) -> Result<(), Error> {
+    let length = |all: &[Vec<u8>]| all.iter().map(Vec::len).sum::<usize>() as i64;
+    for row in slice {
+        let (changed, saved) = match row {
+            Repacked::Content { id, before, after } => {
+                let changed = connection.prepare_cached(SET_CONTENT)?.execute(params![id, before, after])?;
+                (changed, before.len() as i64 - after.len() as i64)
+            }
+            Repacked::Payload { sequence, before, after } => {
+                let [heads, response] = before;
+                let [new_heads, new_response] = after;
+                let changed = connection.prepare_cached(SET_PAYLOAD)?.execute(params![
+                    sequence,
+                    heads,
+                    response,
+                    new_heads,
+                    new_response
+                ])?;
+                (changed, length(before) - length(after))
+            }
+        };
+        if changed > 0 {
+            at.rows += 1;
+            at.saved_bytes += saved;
+        }
+    }
+    Ok(())
+}
+
+const DROP_OLD: &str = "
+    DELETE FROM dictionaries WHERE id NOT IN (SELECT max(id) FROM dictionaries GROUP BY kind)
+    AND id < ?1";
+
+/// Forgets dictionaries that nothing was packed with when everything was packed anew with newer ones.
+pub(super) fn drop_old(connection: &Connection, newest: i64) -> Result<usize, Error> {
+    Ok(connection.prepare_cached(DROP_OLD)?.execute([newest])?)
+}
+
+const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM dictionaries";
+
+/// The newest dictionary of any kind; 0 where there is none.
+pub(super) fn newest(connection: &Connection) -> Result<i64, Error> {
+    Ok(connection.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?)
+}
