@@ -43,6 +43,7 @@ use crate::{
     store::Store,
     telemetry::Telemetry,
     ui,
+    upkeep::Indexer,
     upstream::{self, Upstream, Upstreams},
     wire::Limits,
 };
@@ -69,6 +70,7 @@ pub struct App {
     projector: Projector,
     store: Store,
     exporting: Arc<Exporting>,
+    indexer: Indexer,
     reloader: Reloader,
     watch: JoinHandle<()>,
     /// Ends live tails, at the first signal.
@@ -113,6 +115,7 @@ impl App {
         let (tails, tails_stop) = watch::channel(false);
         let exporting = Arc::new(Exporting::new(store.clone(), telemetry.clone()));
         exporting.follow(exporting.prepare(settings.export)?).await;
+        let indexer = Indexer::start(store.clone()).context("cannot start the thread that indexes texts")?;
         let draining = Arc::new(AtomicBool::new(false));
         let parts = operations::Parts {
             journal: journal.clone(),
@@ -164,6 +167,7 @@ impl App {
             projector,
             store,
             exporting,
+            indexer,
             reloader,
             watch,
             tails,
@@ -216,6 +220,7 @@ impl App {
         self.journal.close();
         self.projector.finish(FINISH_LIMIT).await;
         self.exporting.end().await;
+        self.indexer.end().await;
         self.store.close().await;
         Ok(())
     }

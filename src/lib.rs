@@ -24,5 +24,6 @@ pub mod telemetry;
 pub mod tokens;
 pub mod transfer;
 pub mod ui;
+pub mod upkeep;
 pub mod upstream;
 pub mod wire;

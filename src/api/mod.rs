@@ -14,6 +14,7 @@ pub mod operations;
 mod params;
 mod run_whole;
 mod runs;
+mod search;
 mod sessions;
 mod stream;
 mod tail;
@@ -39,6 +40,7 @@ pub use compare::{Blame, BlameLine};
 pub use error::{ErrorBody, ErrorDetail};
 pub use run_whole::{DatasetUse, MetricPoint, RunWhole};
 pub use runs::{ExperimentList, RunList};
+pub use search::{SearchHit, SearchList};
 pub use sessions::{LogEntry, SessionList, SessionLog, SessionWhole};
 pub use stream::{StreamEvent, StreamFrame, StreamView};
 pub use upstreams::{UpstreamList, UpstreamRow};
@@ -118,6 +120,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/api/v1/experiments/{id}", get(runs::experiment)),
         ("/api/v1/costs", get(costs::costs)),
         ("/api/v1/cache", get(cache::cache)),
+        ("/api/v1/search", get(search::search)),
         ("/api/v1/tail", get(tail::tail)),
         ("/api/v1/upstreams", get(upstreams::upstreams)),
         ("/api/v1/openapi.json", get(openapi::document)),

@@ -8,7 +8,7 @@ use super::{
     bodies, cache, calls, compare, costs,
     error::{ErrorBody, Failure},
     format::Format,
-    params, run_whole, runs, sessions, stream, tail, upstreams,
+    params, run_whole, runs, search, sessions, stream, tail, upstreams,
 };
 
 use crate::model::Error;
@@ -25,6 +25,7 @@ use crate::model::Error;
         (name = "sessions", description = "Conversations and jobs, named by callers or found by tapline."),
         (name = "runs", description = "Runs and experiments, with MLflow's meaning."),
         (name = "costs", description = "Sums over calls."),
+        (name = "search", description = "Full-text search over prompts and answers."),
         (name = "meta", description = "About this API."),
     ),
     paths(
@@ -44,6 +45,7 @@ use crate::model::Error;
         runs::experiment,
         costs::costs,
         cache::cache,
+        search::search,
         tail::tail,
         upstreams::upstreams,
         document,

@@ -95,6 +95,7 @@ async fn what_a_client_has_received_is_in_the_next_answer() {
             "/api/v1/sessions/{id}" => "/api/v1/sessions/session-1".to_owned(),
             "/api/v1/sessions/{id}/log" => "/api/v1/sessions/session-1/log".to_owned(),
             "/api/v1/calls/{id}/diff/{other}" => format!("/api/v1/calls/{id}/diff/{id}"),
+            "/api/v1/search" => "/api/v1/search?q=words".to_owned(),
             // The body of a tail never ends; it is not read here.
             path => path.replace("{id}", &id),
         };

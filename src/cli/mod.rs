@@ -19,6 +19,7 @@ mod output;
 mod reach;
 mod run;
 mod runs;
+mod search;
 mod serve;
 mod sessions;
 mod show;
@@ -98,6 +99,8 @@ enum Command {
     Import(import::Args),
     /// Send experiments to an MLflow server.
     Export(export::Args),
+    /// Find prompts and answers by their words.
+    Search(search::Args),
     /// Report what calls cost.
     Cost(cost::Args),
 }
@@ -122,6 +125,7 @@ impl Command {
             Self::Experiments(args) => experiments::run(args, output).await,
             Self::Import(args) => import::run(args, output).await,
             Self::Export(args) => export::run(args, output).await,
+            Self::Search(args) => search::run(args, output).await,
             Self::Cost(args) => cost::run(args, output).await,
         }
     }

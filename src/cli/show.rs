@@ -34,6 +34,12 @@ pub(super) struct Args {
     /// The exact bytes of a body and nothing else.
     #[arg(long, value_enum, conflicts_with = "headers")]
     raw: Option<Raw>,
+    /// With --raw response: each frame at its time, as the client got it.
+    #[arg(long, requires = "raw")]
+    paced: bool,
+    /// How many times as fast when paced.
+    #[arg(long, requires = "paced", value_name = "FACTOR")]
+    speed: Option<f64>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -69,11 +75,24 @@ pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let id = if args.id == "last" { last(&api).await? } else { segment(&args.id)? };
     if let Some(raw) = args.raw {
         let noun = if raw == Raw::Request { "request" } else { "response" };
-        let answer = api.get(&format!("/api/v1/calls/{id}/{noun}"), &[], &[]).await?;
+        let mut query = Vec::new();
+        if args.paced && raw == Raw::Response {
+            query.push(("paced", "true".to_owned()));
+            query.extend(args.speed.map(|speed| ("speed", speed.to_string())));
+        }
+        let answer = api.get(&format!("/api/v1/calls/{id}/{noun}"), &query, &[]).await?;
         if answer.headers.get("x-tapline-whole").is_some_and(|whole| whole == "false") {
             output.note(&format!("not all of this {noun} was kept"));
         }
-        answer.pour(|bytes| Ok(output.bytes(&bytes)?)).await?;
+        answer
+            .pour(|bytes| {
+                output.bytes(&bytes)?;
+                if args.paced {
+                    output.flush()?;
+                }
+                Ok(())
+            })
+            .await?;
         return Ok(output.flush()?);
     }
     let path = format!("/api/v1/calls/{id}");

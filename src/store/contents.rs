@@ -246,6 +246,12 @@ pub(super) fn path(connection: &Connection, turn: i64, count: u64) -> Result<Vec
     Ok(contents)
 }
 
+/// A turn's parent and content.
+pub(super) fn turn_at(connection: &Connection, id: i64) -> Result<Option<(i64, i64)>, Error> {
+    let turn = "SELECT parent, content FROM turns WHERE id = ?1";
+    Ok(connection.prepare_cached(turn)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
 /// A bounded map that drops what was not asked for lately: when the young half is full it becomes the old
 /// half, and what is asked for in the old half moves to the young one.
 pub(super) struct Generations<K, V> {
@@ -275,7 +281,7 @@ impl<K: Eq + Hash + Copy, V: Copy> Generations<K, V> {
         self.young.insert(key, value);
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
     }

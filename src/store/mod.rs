@@ -2,7 +2,8 @@
 //!
 //! SQLite in one file, write-ahead logged: one thread writes, a few connections read beside it. The store is
 //! a projection of the journal, so applying a call twice changes nothing, and being locked, full or broken
-//! is an error to try again after, never a loss. Knows no HTTP, no wire format and no price.
+//! is an error to try again after, never a loss. Knows no HTTP and no price; only the index of texts asks `wire` what
+//! a body says.
 
 mod arrivals;
 mod calls;
@@ -32,6 +33,7 @@ mod settle;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod token_errors;
 mod totals;
 mod tracking;
@@ -50,11 +52,12 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use self::{dictionaries::Kind, place::Place, readers::Readers, writer::Writer};
+use self::{dictionaries::Kind, place::Place, readers::Readers, texts::Texts, writer::Writer};
 pub use self::{
     links::SessionsConfig,
     mlflow::MlflowDatabase,
     stats::{DictionaryStats, StoreStats},
+    texts::{TextHit, TextHits, TextOrder, TextQuery},
     training::{Repacking, Training},
 };
 use crate::{
@@ -119,6 +122,7 @@ pub struct Store {
     /// `None` when opened for reading only.
     writer: Option<Writer>,
     committed: broadcast::Sender<i64>,
+    texts: Texts,
     file: Arc<Path>,
     place: Place,
 }
@@ -169,6 +173,7 @@ impl Store {
             readers: Readers::new(config.clone(), file.clone()),
             writer: Some(writer),
             committed,
+            texts: Texts::new(config.clone(), &file, true),
             file: file.into(),
             place,
         })
@@ -191,6 +196,7 @@ impl Store {
             readers: Readers::new(config.clone(), file.clone()),
             writer: None,
             committed,
+            texts: Texts::new(config.clone(), &file, false),
             file: file.into(),
             place: Place::default(),
         })
@@ -427,12 +433,14 @@ impl Store {
     pub async fn reopen(&self) -> Result<(), Error> {
         self.writer()?.reopen().await?;
         self.readers.rest();
-        Ok(())
+        // The index is of the store that was there before.
+        self.forget_texts().await
     }
 
     /// Writes what is queued, checkpoints and stops the writer thread. Writing after this is refused.
     pub async fn close(&self) {
         self.readers.rest();
+        self.texts.close().await;
         if let Some(writer) = &self.writer {
             writer.close().await;
         }

@@ -8,7 +8,7 @@ use super::{
     contents::Interned,
     heads,
     packing::Unpacker,
-    recipes::{self, References},
+    recipes::{self, Outline, References},
 };
 use crate::model::{
     CallId, Error,
@@ -83,6 +83,19 @@ pub(super) fn body_at(
             Ok(StoredBody { bytes: bytes.into(), arrivals })
         }
     }
+}
+
+/// The request of the call at `sequence` without its conversation and tools.
+pub(super) fn outline(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    sequence: i64,
+) -> Result<Outline, Error> {
+    let request: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT request FROM payloads WHERE sequence = ?1")?
+        .query_row([sequence], |row| row.get(0))
+        .optional()?;
+    Outline::of(connection, unpacker, &request.unwrap_or_default())
 }
 
 const HEADS: &str = "SELECT heads FROM payloads WHERE sequence = ?1";

@@ -14,13 +14,17 @@
 //!
 //! A content's own bytes are packed (`packing`), or a recipe behind the byte `RECIPE`.
 
+mod outline;
 mod repack;
 
 use std::ops::Range;
 
 use rusqlite::Connection;
 
-pub(super) use self::repack::{Again, repacked, repacked_content};
+pub(super) use self::{
+    outline::Outline,
+    repack::{Again, repacked, repacked_content},
+};
 use super::{
     contents::{self, Interned},
     dictionaries::Kind,

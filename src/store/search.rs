@@ -40,7 +40,7 @@ pub(super) fn page(
     Ok(Page { items, next })
 }
 
-type Bound = Box<dyn ToSql>;
+pub(super) type Bound = Box<dyn ToSql>;
 
 /// An index to go along, and the column that it is asked a value of. SQLite is not left the choice: without
 /// statistics it cannot know which narrows most, and it would rather sort a whole table than go along an index
@@ -226,6 +226,39 @@ fn terms(connection: &Connection, filter: &CallFilter) -> Result<Option<Vec<Term
         terms.push((Lead::Experiment, one(id)));
     }
     Ok(Some(terms))
+}
+
+/// A filter as a condition on `spans AS s`, for those who find calls by something else first: fragments that each
+/// begin with AND, and their values. `None` where nothing can match.
+pub(super) fn condition(
+    connection: &Connection,
+    filter: &CallFilter,
+) -> Result<Option<(String, Vec<Bound>)>, Error> {
+    let Some(terms) = terms(connection, filter)? else { return Ok(None) };
+    let (mut text, mut bound) = (String::new(), Vec::new());
+    for (also, values) in terms {
+        // One of several values may hold: only runs have several ids to one name.
+        let any = vec![also.also(); values.len()].join(" OR ");
+        text.push_str(&format!(" AND ({any})"));
+        bound.extend(values);
+    }
+    if let Some(kinds) = kinds::asked(connection, filter)? {
+        text.push_str(" AND +s.kind IN (SELECT value FROM json_each(?))");
+        bound.push(Box::new(serde_json::Value::from(kinds).to_string()));
+    }
+    let ranges: [(&str, Option<i64>); 4] = [
+        (" AND +s.started_at >= ?", filter.since.map(|at| at.0)),
+        (" AND +s.started_at < ?", filter.until.map(|at| at.0)),
+        (" AND +s.cost >= ?", filter.min_cost.map(|cost| cost.0)),
+        (" AND +s.duration_ns >= ?", filter.min_duration_ns),
+    ];
+    for (fragment, value) in ranges {
+        if let Some(value) = value {
+            text.push_str(fragment);
+            bound.push(Box::new(value));
+        }
+    }
+    Ok(Some((text, bound)))
 }
 
 /// How SQLite would answer: the steps of its plan.

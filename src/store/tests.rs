@@ -54,7 +54,7 @@ fn id(number: u64) -> CallId {
 }
 
 /// A call in which every optional field is set, and every number is its own.
-fn full(number: u64) -> Call {
+pub(super) fn full(number: u64) -> Call {
     let at = START + number as i64 * UnixNanos::SECOND;
     let mut trace = [7u8; 16];
     trace[8..].copy_from_slice(&(number / 2).to_be_bytes());
@@ -177,7 +177,7 @@ fn bare(number: u64) -> Call {
     }
 }
 
-fn settled(call: Call) -> Settled {
+pub(super) fn settled(call: Call) -> Settled {
     Settled {
         call,
         placement: Placement::default(),

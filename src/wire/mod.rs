@@ -20,6 +20,7 @@ mod reader;
 mod rerank;
 mod split;
 mod sse;
+mod text;
 mod token_count;
 mod trace_context;
 mod websocket;
@@ -34,6 +35,7 @@ pub use detect::{Detected, detect};
 pub use events::events;
 pub use reader::CallReader;
 pub use split::split;
+pub use text::{message, words};
 pub use trace_context::TraceParent;
 
 /// What a reader may spend.

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A module's layer. Imports point down only, and siblings on layer 4 never import each other.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("model", 0),
     ("wire", 1),
     ("pricing", 1),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 24] = [
     ("replay", 3),
     ("report", 3),
     ("transfer", 3),
+    ("upkeep", 3),
     ("proxy", 4),
     ("api", 4),
     ("mlflow", 4),

@@ -38,7 +38,7 @@ pub(in crate::wire) fn read(body: &str, notes: &mut Notes) -> Request {
 }
 
 /// A message, or an item of another type under the role that would have said it.
-fn input_item(raw: &RawValue, notes: &mut Notes) -> Option<Message> {
+pub(in crate::wire) fn input_item(raw: &RawValue, notes: &mut Notes) -> Option<Message> {
     let [kind, role, id, output] = json::pick(raw.get(), ["type", "role", "call_id", "output"]);
     let kind = json::filled(kind).unwrap_or_default();
     if kind == "message" || (kind.is_empty() && role.is_some()) {

@@ -1,0 +1,268 @@
+//! The index of texts: which calls said which words. A projection of the store in a file of its own, so that
+//! building it holds up nobody, and losing it loses nothing.
+
+mod search;
+mod spoken;
+#[cfg(test)]
+mod tests;
+mod update;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+pub use self::search::{TextHit, TextHits, TextOrder, TextQuery};
+use super::{Config, Store, contents::Generations, cursors, open};
+use crate::model::Error;
+
+pub(super) const FILE: &str = "search.db";
+const SCHEMA: &str = include_str!("schema.sql");
+const VERSION: i64 = 1;
+/// Texts and turns that the indexing remembers, each.
+const REMEMBERED: usize = 1 << 16;
+
+/// The index beside a store.
+#[derive(Clone)]
+pub(super) struct Texts {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    file: PathBuf,
+    store: PathBuf,
+    /// Whether the index may be made and added to.
+    writable: bool,
+    /// Opened when it is first written to.
+    writing: Mutex<Option<Writing>>,
+    reading: Mutex<Vec<Connection>>,
+    /// The newest call that is indexed, as far as this process has done it.
+    progress: watch::Sender<i64>,
+}
+
+struct Writing {
+    index: Connection,
+    store: Connection,
+    memory: Memory,
+}
+
+/// What need not be read or asked again.
+struct Memory {
+    /// The text of a content.
+    texts: Generations<i64, i64>,
+    /// Turns whose words, and whose parents', are known in a place.
+    turns: Generations<(u64, i64), ()>,
+}
+
+impl Memory {
+    fn clear(&mut self) {
+        self.texts.clear();
+        self.turns.clear();
+    }
+}
+
+impl Texts {
+    pub(super) fn new(config: Config, store: &Path, writable: bool) -> Self {
+        let shared = Shared {
+            config,
+            file: store.with_file_name(FILE),
+            store: store.to_owned(),
+            writable,
+            writing: Mutex::default(),
+            reading: Mutex::default(),
+            progress: watch::channel(0).0,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Does `work` on a thread that may wait.
+    async fn aside<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || work(&shared)).await.map_err(|error| {
+            Error::internal(format!("expected the index of texts to answer, found it stopped: {error}"))
+        })?
+    }
+
+    /// Closes what is open, so that the index is one file.
+    pub(super) async fn close(&self) {
+        let close = |shared: &Shared| {
+            shared.idle().clear();
+            if let Some(writing) = shared.writing().take() {
+                update::empty_log(&writing.index)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = self.aside(close).await {
+            tracing::debug!(%error, "the log of the index of texts could not be emptied");
+        }
+    }
+}
+
+impl Shared {
+    fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `work` with the one connection that writes; after a failure it is opened anew.
+    fn write<T>(&self, work: impl FnOnce(&mut Writing) -> Result<T, Error>) -> Result<T, Error> {
+        let mut held = self.writing();
+        let mut writing = match held.take() {
+            Some(writing) => writing,
+            None => self.open()?,
+        };
+        let done = work(&mut writing)?;
+        *held = Some(writing);
+        Ok(done)
+    }
+
+    fn open(&self) -> Result<Writing, Error> {
+        let index = open::writing(&self.config, &self.file)?;
+        index.pragma_update(None, "cache_size", -16_384)?;
+        index.pragma_update(None, "secure_delete", true)?;
+        let version: i64 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        match version {
+            VERSION => {}
+            0 => index.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))?,
+            other => {
+                return Err(Error::conflict(format!(
+                    "expected an index of version {VERSION} in {}, found {other}: delete the file, it is made again",
+                    self.file.display()
+                )));
+            }
+        }
+        Ok(Writing {
+            index,
+            store: open::reading(&self.config, &self.store)?,
+            memory: Memory { texts: Generations::new(REMEMBERED), turns: Generations::new(REMEMBERED) },
+        })
+    }
+
+    /// Does `query` with a connection that reads the index as `main` and the store as `store`.
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.open_reading()?,
+        };
+        let result = query(&connection)?;
+        self.idle().push(connection);
+        Ok(result)
+    }
+
+    fn open_reading(&self) -> Result<Connection, Error> {
+        if !self.file.exists() {
+            if !self.writable {
+                return Err(Error::conflict(format!(
+                    "expected an index of texts at {}, found none: a running server makes it",
+                    self.file.display()
+                )));
+            }
+            self.write(|_| Ok(()))?;
+        }
+        let connection = open::reading(&self.config, &self.file)?;
+        connection.execute("ATTACH DATABASE ?1 AS store", [self.store.to_string_lossy()])?;
+        Ok(connection)
+    }
+
+    fn index_next(&self, limit: usize) -> Result<bool, Error> {
+        let (indexed, more) = self.write(|writing| {
+            let at = update::progress(&writing.index)?;
+            let moment = writing.store.unchecked_transaction()?;
+            let spoken = spoken::after(&moment, &mut writing.memory, at, limit)?;
+            let Some(last) = spoken.last().map(|spoken| spoken.sequence) else {
+                // A store that is behind its index is another one: somebody replaced the file.
+                return Ok((if cursors::last(&moment)? < at { None } else { Some(at) }, false));
+            };
+            drop(moment);
+            let heard: Vec<_> = spoken.iter().flat_map(spoken::Spoken::heard).collect();
+            update::add(writing, &heard, last)?;
+            Ok((Some(last), true))
+        })?;
+        let Some(indexed) = indexed else {
+            self.forget()?;
+            return Ok(true);
+        };
+        self.progress.send_replace(indexed);
+        Ok(more)
+    }
+
+    fn forget(&self) -> Result<(), Error> {
+        let mut writing = self.writing();
+        *writing = None;
+        self.idle().clear();
+        for file in [self.file.clone(), open::log_of(&self.file), shared_memory_of(&self.file)] {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::internal(format!(
+                        "expected to remove {}, found: {error}",
+                        file.display()
+                    )));
+                }
+                _ => {}
+            }
+        }
+        self.progress.send_replace(0);
+        Ok(())
+    }
+}
+
+fn shared_memory_of(file: &Path) -> PathBuf {
+    let mut memory = file.as_os_str().to_owned();
+    memory.push("-shm");
+    memory.into()
+}
+
+impl Store {
+    /// Indexes what the next calls said, at most `limit` of them; false when there were none. Blocks: for a thread
+    /// of its own.
+    pub fn index_next(&self, limit: usize) -> Result<bool, Error> {
+        self.texts.shared.index_next(limit)
+    }
+
+    /// Waits, but not longer than `limit`, until the texts of all calls that are stored now are indexed; tells how
+    /// many calls are not.
+    pub async fn texts_caught_up(&self, limit: Duration) -> Result<u64, Error> {
+        let last = self.last_sequence().await?;
+        let mut progress = self.texts.shared.progress.subscribe();
+        if self.texts.shared.writable {
+            // Late or without an indexer: what is there is searched.
+            drop(tokio::time::timeout(limit, progress.wait_for(|at| *at >= last)).await);
+        }
+        let at = self.texts.aside(|shared| shared.read(update::progress)).await?;
+        let after = "SELECT count(*) FROM spans WHERE sequence > ?1 AND sequence <= ?2";
+        self.readers
+            .read(move |connection| {
+                Ok(connection.prepare_cached(after)?.query_row([at, last], |row| row.get(0))?)
+            })
+            .await
+    }
+
+    /// Forgets the index of texts; indexing begins anew.
+    pub async fn forget_texts(&self) -> Result<(), Error> {
+        self.writer()?;
+        self.texts.aside(Shared::forget).await
+    }
+
+    /// Calls that brought in texts with these words.
+    pub async fn search(&self, query: TextQuery) -> Result<TextHits, Error> {
+        let found = {
+            let query = query.clone();
+            self.texts.aside(move |shared| shared.read(|connection| search::find(connection, &query))).await?
+        };
+        self.readers.read(move |connection| search::show(connection, &query, found)).await
+    }
+}

@@ -1,0 +1,220 @@
+//! What calls brought in: read from the store for the index, and found again for what leaves it.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{
+    Memory,
+    update::{self, TextHash},
+};
+use crate::{
+    model::{
+        Error, UnixNanos,
+        call::{Call, Dialect},
+        content::StoredBody,
+        exchange::Exchange,
+        record::Outcome,
+    },
+    store::{Side, calls, contents, packing::Unpacker, payloads},
+    wire::{self, CallReader, Limits},
+};
+
+/// Where in a call a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    /// A message of the conversation.
+    Content(i64),
+    /// The request beside it: instructions, or all of a request without a conversation.
+    Request,
+    Response,
+}
+
+impl Origin {
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Content(id) => id,
+            Self::Request => 0,
+            Self::Response => -1,
+        }
+    }
+
+    pub(super) fn of(number: i64) -> Self {
+        match number {
+            -1 => Self::Response,
+            0 => Self::Request,
+            id => Self::Content(id),
+        }
+    }
+}
+
+/// A call and what it brought in.
+#[derive(Debug, Clone)]
+pub(super) struct Spoken {
+    pub(super) sequence: i64,
+    pub(super) call: Call,
+    /// Messages that its place had not seen; without bytes where the text is known already.
+    pub(super) messages: Vec<(i64, Option<Vec<u8>>)>,
+    /// The request without its conversation and tools.
+    pub(super) rest: Vec<u8>,
+    pub(super) response: StoredBody,
+}
+
+/// A text and where it was said.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    pub(super) sequence: i64,
+    pub(super) experiment_id: String,
+    pub(super) run_id: String,
+    pub(super) session: String,
+    pub(super) origin: Origin,
+    /// `None` where the content's text is known already.
+    pub(super) text: Option<String>,
+}
+
+impl Spoken {
+    /// The texts of the call, decoded.
+    pub(super) fn heard(&self) -> Vec<Heard> {
+        let call = &self.call;
+        let one = |origin, text: Option<String>| Heard {
+            sequence: self.sequence,
+            experiment_id: call.experiment_id.clone(),
+            run_id: call.run_id.clone().unwrap_or_default(),
+            session: call.session.clone().unwrap_or_default(),
+            origin,
+            text,
+        };
+        let mut heard = Vec::new();
+        for (id, bytes) in &self.messages {
+            let text = bytes.as_ref().map(|bytes| message_text(call.dialect, bytes));
+            heard.push(one(Origin::Content(*id), text));
+        }
+        for (origin, text) in beside(call, &self.rest, &self.response) {
+            heard.push(one(origin, Some(text)));
+        }
+        heard
+    }
+}
+
+fn message_text(dialect: Dialect, bytes: &[u8]) -> String {
+    wire::message(dialect, bytes).map(|message| wire::words(&message.parts)).unwrap_or_default()
+}
+
+/// The texts of a call that are not in its conversation.
+fn beside(call: &Call, rest: &[u8], response: &StoredBody) -> Vec<(Origin, String)> {
+    let exchange = decode(call, rest, response);
+    let mut texts = Vec::new();
+    let instructions = wire::words(&exchange.request.system_instructions);
+    let messages = exchange.request.messages.iter().map(|message| wire::words(&message.parts));
+    texts.extend(std::iter::once(instructions).chain(messages).map(|text| (Origin::Request, text)));
+    let choices = exchange.response.choices.iter().map(|choice| wire::words(&choice.message.parts));
+    texts.extend(choices.map(|text| (Origin::Response, text)));
+    texts.retain(|(_, text)| !text.trim().is_empty());
+    texts
+}
+
+fn decode(call: &Call, request: &[u8], response: &StoredBody) -> Exchange {
+    let mut reader = CallReader::new(&call.method, &call.target, &call.request_headers, Limits::default());
+    reader.request(request);
+    if let Some(status) = call.http_status {
+        reader.answered(status, &call.response_headers);
+    }
+    reader.response(&response.bytes, UnixNanos(call.started_at.0));
+    reader.finish(call.outcome == Outcome::Completed && call.response_whole)
+}
+
+const NEXT: &str = "SELECT sequence FROM spans WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+
+pub(super) fn after(
+    connection: &Connection,
+    memory: &mut Memory,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<Spoken>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sequences: Vec<i64> = connection
+        .prepare_cached(NEXT)?
+        .query_map([after, limit], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut unpacker = Unpacker::default();
+    let mut spoken = Vec::new();
+    for sequence in sequences {
+        let Some(call) = calls::by_sequence(connection, &mut unpacker, sequence)? else { continue };
+        let outline = payloads::outline(connection, &mut unpacker, sequence)?;
+        let place = place(&call);
+        let mut messages = Vec::new();
+        for tip in outline.tips {
+            let mut at = tip;
+            while at != 0 && memory.turns.get(&(place, at)).is_none() {
+                memory.turns.put((place, at), ());
+                let Some((parent, content)) = contents::turn_at(connection, at)? else { break };
+                let mut bytes = None;
+                if memory.texts.get(&content).is_none() {
+                    let mut read = Vec::new();
+                    contents::append(connection, &mut unpacker, content, &mut read)?;
+                    bytes = Some(read);
+                }
+                messages.push((content, bytes));
+                at = parent;
+            }
+        }
+        // The oldest first, as they were said.
+        messages.reverse();
+        let response = payloads::body_at(connection, &mut unpacker, sequence, Side::Response)?;
+        spoken.push(Spoken { sequence, call, messages, rest: outline.rest, response });
+    }
+    Ok(spoken)
+}
+
+/// A place as a number to tell it from others in memory; two that meet in it would only index less.
+fn place(call: &Call) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for name in [
+        &call.experiment_id,
+        call.run_id.as_deref().unwrap_or_default(),
+        call.session.as_deref().unwrap_or_default(),
+    ] {
+        hasher.update(name.as_bytes());
+        hasher.update(&[0]);
+    }
+    let hash = hasher.finalize();
+    hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+fn beside_at(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    sequence: i64,
+    call: &Call,
+) -> Result<Vec<(Origin, String)>, Error> {
+    let outline = payloads::outline(connection, unpacker, sequence)?;
+    let response = payloads::body_at(connection, unpacker, sequence, Side::Response)?;
+    Ok(beside(call, &outline.rest, &response))
+}
+
+/// The text of a mention as it is shown, found again by its hash where a call has several.
+pub(super) fn text_at(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    sequence: i64,
+    origin: Origin,
+    hash: TextHash,
+) -> Result<Option<(Call, String)>, Error> {
+    let Some(call) = calls::by_sequence(connection, unpacker, sequence)? else { return Ok(None) };
+    let text = match origin {
+        Origin::Content(id) => {
+            let exists: Option<i64> = connection
+                .prepare_cached("SELECT id FROM contents WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            let Some(id) = exists else { return Ok(None) };
+            let mut bytes = Vec::new();
+            contents::append(connection, unpacker, id, &mut bytes)?;
+            Some(message_text(call.dialect, &bytes))
+        }
+        Origin::Request | Origin::Response => {
+            let all = beside_at(connection, unpacker, sequence, &call)?;
+            let mut texts = all.into_iter().map(|(_, text)| text);
+            texts.find(|text| update::hash(text.as_bytes()) == hash)
+        }
+    };
+    Ok(text.map(|text| (call, text)))
+}
