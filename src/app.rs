@@ -1,6 +1,7 @@
 //! The composition root: opens what the settings name, in the order in which each needs the other, wires
 //! the parts together, serves, and takes them down in reverse. The only place that knows all of them.
 
+mod budgets;
 mod exporting;
 mod operations;
 mod reload;
@@ -83,9 +84,9 @@ impl App {
     /// the port is taken.
     pub async fn open(settings: Settings) -> anyhow::Result<Self> {
         let telemetry = Telemetry::new();
-        let prices = Arc::new(prices(settings.prices.as_deref())?);
         let upstreams = upstreams(&settings.upstreams)?;
         let reachable: Vec<_> = upstreams.iter().map(|one| upstream_row(one)).collect();
+        let prices = Arc::new(prices(&settings.prices, &upstreams)?);
         let upstream =
             settings.upstreams.get(upstream::DEFAULT).map(|one| one.url.clone()).unwrap_or_default();
 
@@ -97,9 +98,14 @@ impl App {
         let store = Store::open(&settings.store, directory)?;
         let fingerprints = Fingerprints::new(salt(directory)?);
         let recorder = Recorder::new(journal.clone(), settings.capture.clone(), fingerprints);
+        let counting = budgets::Counting::default();
         let on_settled: OnSettled = {
-            let telemetry = telemetry.clone();
-            Arc::new(move |call| events::CallSettled { call }.emit(&telemetry))
+            let (telemetry, store, counting) = (telemetry.clone(), store.clone(), counting.clone());
+            let runtime = tokio::runtime::Handle::current();
+            Arc::new(move |call| {
+                events::CallSettled { call }.emit(&telemetry);
+                counting.settled(call, &store, &runtime, &telemetry);
+            })
         };
         let settler = Settler::new(prices, Limits::default()).grouping(settings.grouping);
         settler.place_by(settings.active_run);
@@ -112,6 +118,8 @@ impl App {
             let journal = journal.clone();
             proxy::State::refusing(settings.proxy, upstreams, recorder.clone(), move || journal.refuses())?
         };
+        let budgets = counting.start(settings.budgets, &store, &projector, &telemetry).await?;
+        proxy.count_against(budgets.clone());
         let (tails, tails_stop) = watch::channel(false);
         let exporting = Arc::new(Exporting::new(store.clone(), telemetry.clone()));
         exporting.follow(exporting.prepare(settings.export)?).await;
@@ -129,7 +137,7 @@ impl App {
             telemetry: telemetry.clone(),
             proxy: proxy.clone(),
             recorder,
-            settler: pricing,
+            settler: pricing.clone(),
             exporting: Arc::clone(&exporting),
             turn: Mutex::default(),
         });
@@ -146,8 +154,11 @@ impl App {
         let asked = api::operations::State { telemetry: telemetry.clone(), health };
         let artifacts = Artifacts::open(&settings.artifacts, directory)?;
         let tracking = mlflow::State { store: store.clone(), artifacts, fresh: Arc::clone(&fresh), now };
-        let reading =
-            api::State::new(store.clone(), fresh, now).stopping(tails_stop).with_upstreams(reachable);
+        let prices: api::Prices = Arc::new(move || pricing.prices());
+        let reading = api::State::new(store.clone(), fresh, now)
+            .billing(prices, budgets)
+            .stopping(tails_stop)
+            .with_upstreams(reachable);
         let faces = api::router(reading)
             .merge(api::operations::router(asked))
             .merge(mlflow::router(tracking))
@@ -186,8 +197,9 @@ impl App {
 
     /// Whether a server would start with these settings, as far as that can be told without starting one.
     pub fn check(settings: Settings) -> anyhow::Result<()> {
-        prices(settings.prices.as_deref())?;
-        proxy::Ways::new(settings.proxy, upstreams(&settings.upstreams)?)?;
+        let upstreams = upstreams(&settings.upstreams)?;
+        prices(&settings.prices, &upstreams)?;
+        proxy::Ways::new(settings.proxy, upstreams)?;
         settings.export.check()?;
         Ok(())
     }
@@ -251,12 +263,21 @@ fn upstream_row(upstream: &Upstream) -> api::UpstreamRow {
     }
 }
 
-fn prices(file: Option<&Path>) -> anyhow::Result<PriceTable> {
-    let table = PriceTable::embedded()?;
-    let Some(file) = file else { return Ok(table) };
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the price file {} cannot be read", file.display()))?;
-    Ok(table.with_overrides(&text, &file.display().to_string())?)
+/// The embedded table, the operator's before it, and before both what holds at one upstream.
+fn prices(files: &settings::Prices, upstreams: &Upstreams) -> anyhow::Result<PriceTable> {
+    let read = |file: &Path| {
+        std::fs::read_to_string(file)
+            .with_context(|| format!("the price file {} cannot be read", file.display()))
+    };
+    let mut table = PriceTable::embedded()?;
+    if let Some(file) = &files.file {
+        table = table.with_overrides(&read(file)?, &file.display().to_string())?;
+    }
+    for (name, file) in &files.upstreams {
+        let provider = &upstreams.get(name)?.destination.provider;
+        table = table.with_upstream(name, provider, &read(file)?, &file.display().to_string())?;
+    }
+    Ok(table)
 }
 
 /// The store's own salt for key fingerprints, made at the first start and readable by the owner only.

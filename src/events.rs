@@ -10,7 +10,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::{
     model::{
-        Error,
+        Error, NanoUsd,
         call::{Call, CallStatus},
     },
     telemetry::Telemetry,
@@ -124,6 +124,57 @@ impl ServerStopping {
     pub fn emit(&self, telemetry: &Telemetry) {
         telemetry.event("server_stopping");
         tracing::info!(event = "server_stopping", in_flight = self.in_flight, "shutting down");
+    }
+}
+
+/// A budget is near its end.
+#[derive(Debug, Clone)]
+pub struct BudgetNear<'a> {
+    pub budget: &'a str,
+    pub of: Option<&'a str>,
+    pub spent: NanoUsd,
+    pub limit: NanoUsd,
+}
+
+impl BudgetNear<'_> {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("budget_near");
+        tracing::warn!(
+            event = "budget_near",
+            budget = self.budget,
+            of = self.of,
+            spent = %self.spent,
+            limit = %self.limit,
+            "the budget {} is near its end",
+            self.budget
+        );
+    }
+}
+
+/// A budget is used up; `stops` says whether calls are refused from now on.
+#[derive(Debug, Clone)]
+pub struct BudgetUsedUp<'a> {
+    pub budget: &'a str,
+    pub of: Option<&'a str>,
+    pub spent: NanoUsd,
+    pub limit: NanoUsd,
+    pub stops: bool,
+}
+
+impl BudgetUsedUp<'_> {
+    pub fn emit(&self, telemetry: &Telemetry) {
+        telemetry.event("budget_used_up");
+        tracing::warn!(
+            event = "budget_used_up",
+            budget = self.budget,
+            of = self.of,
+            spent = %self.spent,
+            limit = %self.limit,
+            stops = self.stops,
+            "the budget {} is used up{}",
+            self.budget,
+            if self.stops { ": further calls are refused" } else { "" }
+        );
     }
 }
 

@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 pub mod artifacts;
 pub mod background;
+pub mod billing;
 pub mod capture;
 pub mod chain;
 pub mod cli;

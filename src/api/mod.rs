@@ -1,7 +1,8 @@
 //! The query API (layer 4): what was recorded, read over HTTP at `/api/v1`. The web page and the command line
-//! use nothing else. It only reads: no route here changes anything.
+//! use nothing else. It only reads, but for costs that are priced anew and budgets of runs.
 
 mod bodies;
+mod budgets;
 mod cache;
 mod calls;
 mod compare;
@@ -12,6 +13,8 @@ mod names;
 mod openapi;
 pub mod operations;
 mod params;
+mod prices;
+mod reprice;
 mod run_whole;
 mod runs;
 mod search;
@@ -22,22 +25,27 @@ mod tail;
 mod tests;
 mod upstreams;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     Router,
     extract::{Request, State as Extract},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post, put},
 };
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, StatusCode, header};
 use tokio::sync::watch;
 
+pub use budgets::{BudgetList, RunBudgetBody};
 pub use calls::{CallList, CallWhole};
 pub use compare::{Blame, BlameLine};
 pub use error::{ErrorBody, ErrorDetail};
+pub use prices::{MissingPrices, PriceChanges, PriceList, TokenErrors, token_error_table};
 pub use run_whole::{DatasetUse, MetricPoint, RunWhole};
 pub use runs::{ExperimentList, RunList};
 pub use search::{SearchHit, SearchList};
@@ -46,9 +54,14 @@ pub use stream::{StreamEvent, StreamFrame, StreamView};
 pub use upstreams::{UpstreamList, UpstreamRow};
 
 use crate::{
+    billing::Budgets,
     model::{Error, UnixNanos},
+    pricing::PriceTable,
     store::Store,
 };
+
+/// The price table that holds now: it may be another one after a reload.
+pub type Prices = Arc<dyn Fn() -> Arc<PriceTable> + Send + Sync>;
 
 /// Awaited before every read, so that what a client has received is in the next answer.
 pub type Fresh = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
@@ -60,6 +73,10 @@ pub struct State {
     pub fresh: Fresh,
     /// Wall-clock time, for ages such as `since=7d`.
     pub now: fn() -> UnixNanos,
+    /// The table that is compiled in, where nobody gave another.
+    pub prices: Prices,
+    /// Kept by a running server only.
+    pub budgets: Option<Budgets>,
     /// Live tails end when this turns true, so that a shutdown does not wait for them.
     pub stop: watch::Receiver<bool>,
     pub upstreams: Arc<[UpstreamRow]>,
@@ -74,8 +91,24 @@ impl fmt::Debug for State {
 impl State {
     /// A state whose tails run until their clients leave.
     pub fn new(store: Store, fresh: Fresh, now: fn() -> UnixNanos) -> Self {
+        static EMBEDDED: LazyLock<Arc<PriceTable>> = LazyLock::new(|| {
+            Arc::new(PriceTable::embedded().expect("the table is compiled in and a test reads it"))
+        });
+        let prices: Prices = Arc::new(|| Arc::clone(&EMBEDDED));
         // The sender is dropped: the receiver then keeps saying false for ever.
-        Self { store, fresh, now, stop: watch::channel(false).1, upstreams: Arc::default() }
+        let (stop, upstreams) = (watch::channel(false).1, Arc::default());
+        Self { store, fresh, now, prices, budgets: None, stop, upstreams }
+    }
+
+    /// With the table and the budgets of the server.
+    pub fn billing(self, prices: Prices, budgets: Budgets) -> Self {
+        Self { prices, budgets: Some(budgets), ..self }
+    }
+
+    /// With another price table.
+    pub fn priced_by(self, prices: PriceTable) -> Self {
+        let prices = Arc::new(prices);
+        Self { prices: Arc::new(move || Arc::clone(&prices)), ..self }
     }
 
     /// Tails end when `stop` turns true.
@@ -118,9 +151,17 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/api/v1/runs/{id}", get(run_whole::run)),
         ("/api/v1/experiments", get(runs::experiments)),
         ("/api/v1/experiments/{id}", get(runs::experiment)),
+        ("/api/v1/runs/{id}/budget", put(budgets::set).delete(budgets::clear)),
+        ("/api/v1/budgets", get(budgets::list)),
         ("/api/v1/costs", get(costs::costs)),
         ("/api/v1/cache", get(cache::cache)),
         ("/api/v1/search", get(search::search)),
+        ("/api/v1/costs/reprice", post(reprice::reprice)),
+        ("/api/v1/prices", get(prices::list)),
+        ("/api/v1/prices/diff", get(prices::diff)),
+        ("/api/v1/prices/missing", get(prices::missing)),
+        ("/api/v1/prices/explain", get(prices::explain)),
+        ("/api/v1/token-errors", get(prices::token_errors)),
         ("/api/v1/tail", get(tail::tail)),
         ("/api/v1/upstreams", get(upstreams::upstreams)),
         ("/api/v1/openapi.json", get(openapi::document)),
@@ -174,9 +215,13 @@ async fn unknown(request: Request) -> Response {
 }
 
 async fn not_allowed(request: Request) -> Response {
-    let body = ErrorBody::new(
-        "method_not_allowed",
-        format!("expected GET or HEAD, found {}: this API only reads", request.method()),
-    );
-    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET,HEAD")], axum::Json(body)).into_response()
+    let path = request.uri().path();
+    let (allowed, why) = match () {
+        () if path.ends_with("/costs/reprice") => ("POST", "it prices calls anew"),
+        () if path.ends_with("/budget") => ("PUT,DELETE", "what a run has left is at /api/v1/budgets"),
+        () => ("GET,HEAD", "this only reads"),
+    };
+    let message = format!("expected {allowed}, found {}: {why}", request.method());
+    let body = ErrorBody::new("method_not_allowed", message);
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], axum::Json(body)).into_response()
 }

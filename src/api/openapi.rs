@@ -5,10 +5,10 @@ use http::{Uri, header};
 use utoipa::OpenApi;
 
 use super::{
-    bodies, cache, calls, compare, costs,
+    bodies, budgets, cache, calls, compare, costs,
     error::{ErrorBody, Failure},
     format::Format,
-    params, run_whole, runs, search, sessions, stream, tail, upstreams,
+    params, prices, reprice, run_whole, runs, search, sessions, stream, tail, upstreams,
 };
 
 use crate::model::Error;
@@ -17,7 +17,7 @@ use crate::model::Error;
 #[openapi(
     info(
         title = "tapline query API",
-        description = "Reads what tapline recorded. Money is exact: integers of 10⁻⁹ US dollars and decimal \
+        description = "Reads what tapline recorded, and prices it. Money is exact: integers of 10⁻⁹ US dollars and decimal \
                        strings; an unknown figure is null, never zero."
     ),
     tags(
@@ -46,6 +46,15 @@ use crate::model::Error;
         costs::costs,
         cache::cache,
         search::search,
+        reprice::reprice,
+        budgets::list,
+        budgets::set,
+        budgets::clear,
+        prices::list,
+        prices::diff,
+        prices::missing,
+        prices::explain,
+        prices::token_errors,
         tail::tail,
         upstreams::upstreams,
         document,

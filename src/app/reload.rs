@@ -81,8 +81,9 @@ impl Reloader {
     async fn apply(&self, newer: &Loaded, set_level: &SetLevel) -> anyhow::Result<()> {
         let parts = &*self.parts;
         let settings = Settings::try_from(newer.settings.clone())?;
-        let prices = Arc::new(prices(settings.prices.as_deref())?);
-        let ways = parts.proxy.ways().changed(settings.proxy, upstreams(&settings.upstreams)?)?;
+        let upstreams = upstreams(&settings.upstreams)?;
+        let prices = Arc::new(prices(&settings.prices, &upstreams)?);
+        let ways = parts.proxy.ways().changed(settings.proxy, upstreams)?;
         let exporter = parts.exporting.prepare(settings.export)?;
         set_level(newer.settings.log.level.as_str())?;
         // From here on nothing can fail.

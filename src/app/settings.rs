@@ -11,7 +11,10 @@ use crate::{
     },
     config::{self, Conventions, Fsync, JournalMode, OnClientGone, Protocol, WhenFull},
     journal,
-    model::Error,
+    model::{
+        Error, Glob,
+        budget::{Budget, Spender},
+    },
     otlp::{self, ExportConfig},
     proxy, store, upstream,
 };
@@ -31,8 +34,35 @@ pub struct Settings {
     pub grouping: group::Config,
     pub export: ExportConfig,
     pub artifacts: artifacts::Config,
-    /// Extra price rows, TOML, before the embedded ones.
-    pub prices: Option<PathBuf>,
+    pub prices: Prices,
+    pub budgets: Vec<Budget>,
+}
+
+/// Price files, TOML: rows before the embedded ones, and rows that hold at one upstream only.
+#[derive(Debug, Clone, Default)]
+pub struct Prices {
+    pub file: Option<PathBuf>,
+    pub upstreams: BTreeMap<String, PathBuf>,
+}
+
+fn budget(section: config::BudgetSection) -> Budget {
+    let glob = |pattern: Option<String>| pattern.map(Glob::new);
+    Budget {
+        name: section.name,
+        spender: Spender {
+            experiment: glob(section.experiment),
+            run: glob(section.run),
+            key: glob(section.key),
+            user: glob(section.user),
+            upstream: glob(section.upstream),
+            model: glob(section.model),
+        },
+        each: section.each,
+        limit: section.limit,
+        window: section.window,
+        action: section.action,
+        warn_at: section.warn_at,
+    }
 }
 
 impl Default for Settings {
@@ -49,7 +79,8 @@ impl Default for Settings {
             grouping: group::Config::default(),
             export: ExportConfig::default(),
             artifacts: artifacts::Config::default(),
-            prices: None,
+            prices: Prices::default(),
+            budgets: Vec::new(),
         }
     }
 }
@@ -71,6 +102,8 @@ impl TryFrom<config::Settings> for Settings {
             export,
             ..
         } = settings;
+        let own_prices =
+            upstreams.iter().filter_map(|(name, one)| Some((name.clone(), one.prices.clone()?))).collect();
         let mut by_name: BTreeMap<String, upstream::Config> = upstreams
             .into_iter()
             .map(|(name, one)| {
@@ -177,7 +210,8 @@ impl TryFrom<config::Settings> for Settings {
                 ..ExportConfig::default()
             },
             artifacts: artifacts::Config { location: settings.artifacts.location },
-            prices: settings.prices.file,
+            prices: Prices { file: settings.prices.file, upstreams: own_prices },
+            budgets: settings.budgets.into_iter().map(budget).collect(),
         })
     }
 }

@@ -5,6 +5,8 @@
 mod baggage;
 mod names;
 
+pub use names::USERS as USER_HEADERS;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};

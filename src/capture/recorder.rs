@@ -129,6 +129,11 @@ impl Recorder {
         self.shared.unrecorded.load(Ordering::Relaxed)
     }
 
+    /// Of the key that a request carries, as recordings have it.
+    pub fn key_fingerprint(&self, headers: &HeaderMap) -> Option<String> {
+        self.shared.fingerprints.of(headers)
+    }
+
     /// Journals the intent and returns the call's recording. Dropping the recording without `close`
     /// closes it as `ClientGone`: a call ends exactly once however it ends (invariant 3).
     pub fn open(&self, begin: Begin<'_>) -> Recording {

@@ -63,6 +63,11 @@ impl Settler {
         Self { grouping: Arc::new(config), ..self }
     }
 
+    /// The table that calls are priced by now.
+    pub fn prices(&self) -> Arc<PriceTable> {
+        self.prices.load_full()
+    }
+
     /// The call's texts move into the row; when this panics they are still there.
     pub fn settle(&self, finished: &mut Finished) -> Settled {
         let exchange = self.read(finished);

@@ -1,13 +1,37 @@
 //! `tapline cost`: what calls cost, and how much of that is estimated or unknown.
 
+mod anew;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
 use super::{FAILED, Stop, output::Output, reach::Reach};
-use crate::report::{CacheReport, CostReport, cost, csv};
+use crate::{
+    billing::reprice::Ask,
+    report::{CacheReport, CostReport, cost, csv},
+};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example: tapline cost --by model,day --since 7d\n         tapline cost --cache-loss --by cause,model"
+    args_conflicts_with_subcommands = true,
+    after_help = "Example: tapline cost --by model,day --since 7d\n         tapline cost --cache-loss --by cause,model\n         tapline cost --reprice --as-of 2026-11-01"
 )]
 pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// What calls would cost by other prices; nothing is changed without --apply.
+    #[arg(long, conflicts_with = "cache_loss")]
+    reprice: bool,
+    /// With --reprice: a price file whose rows come before all others.
+    #[arg(long, value_name = "FILE", requires = "reprice")]
+    prices: Option<PathBuf>,
+    /// With --reprice: the prices of this day.
+    #[arg(long, value_name = "DATE", requires = "reprice")]
+    as_of: Option<String>,
+    /// With --reprice: keep the new costs and correct every sum.
+    #[arg(long, requires = "reprice")]
+    apply: bool,
     /// Dimensions, comma separated: day, hour, experiment, run, model, provider, upstream, operation, key; with
     /// --cache-loss day, experiment, run, session, provider, model, prompt, user, cause [default: model, or cause].
     #[arg(long)]
@@ -37,7 +61,33 @@ pub(super) struct Args {
     reach: Reach,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Compare a provider's usage or cost export with what was recorded.
+    Reconcile(anew::Reconcile),
+}
+
 pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
+    if let Some(Command::Reconcile(args)) = args.command {
+        return anew::reconcile(args, output).await;
+    }
+    if args.reprice {
+        let read = |file: PathBuf| {
+            std::fs::read_to_string(&file)
+                .with_context(|| format!("the price file {} cannot be read", file.display()))
+        };
+        let ask = Ask {
+            since: args.since,
+            until: args.until,
+            experiment: args.experiment,
+            run: args.run,
+            as_of: args.as_of,
+            prices: args.prices.map(read).transpose()?,
+            apply: args.apply,
+            ..Ask::default()
+        };
+        return anew::reprice(&ask, args.json, &args.reach, output).await;
+    }
     let by = args.by.unwrap_or_else(|| if args.cache_loss { "cause" } else { "model" }.to_owned());
     let all = [
         ("by", Some(by)),

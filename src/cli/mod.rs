@@ -4,6 +4,7 @@
 //! A verb is added by its file, its line in `Command` and its line in `Command::run`.
 
 mod blame;
+mod budgets;
 mod calls;
 mod config;
 mod cost;
@@ -16,6 +17,7 @@ mod import;
 mod line;
 mod log;
 mod output;
+mod prices;
 mod reach;
 mod run;
 mod runs;
@@ -27,6 +29,7 @@ mod show_run;
 mod show_text;
 mod signals;
 mod simulate;
+mod stats;
 mod status;
 mod step;
 mod tail;
@@ -103,6 +106,13 @@ enum Command {
     Search(search::Args),
     /// Report what calls cost.
     Cost(cost::Args),
+    /// Show prices, what is missing among them, and how a cost comes about.
+    Prices(prices::Args),
+    /// Show budgets, and give a run one of its own.
+    #[command(visible_alias = "budget")]
+    Budgets(budgets::Args),
+    /// Show what tapline's own figures are worth.
+    Stats(stats::Args),
 }
 
 impl Command {
@@ -127,6 +137,9 @@ impl Command {
             Self::Export(args) => export::run(args, output).await,
             Self::Search(args) => search::run(args, output).await,
             Self::Cost(args) => cost::run(args, output).await,
+            Self::Prices(args) => prices::run(args, output).await,
+            Self::Budgets(args) => budgets::run(args, output).await,
+            Self::Stats(args) => stats::run(args, output).await,
         }
     }
 }

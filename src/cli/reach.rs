@@ -194,6 +194,45 @@ impl Api {
         Err(refused(status, &bytes))
     }
 
+    /// Asks for a change, or with a question too long for an address; the body is JSON both ways.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        method: http::Method,
+        path: &str,
+        body: Option<&impl serde::Serialize>,
+    ) -> anyhow::Result<T> {
+        let text = body.map(serde_json::to_vec).transpose()?;
+        let (status, bytes) = match &self.place {
+            Place::Server { client, base } => {
+                let mut request = client.request(method, at(base, path, &[]));
+                if let Some(text) = text {
+                    request = request.header(header::CONTENT_TYPE, "application/json").body(text);
+                }
+                let away = |error| {
+                    Stop::error(UNREACHABLE, format!("tapline at {base} went away ({})", cause(&error)))
+                };
+                let response = request.send().await.map_err(away)?;
+                (response.status(), response.bytes().await.context("the answer broke off")?)
+            }
+            Place::Store(router) => {
+                let request = http::Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .header(header::HOST, "tapline.local")
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(Body::from(text.unwrap_or_default()))?;
+                let response = router.clone().oneshot(request).await?;
+                (response.status(), response.into_body().collect().await?.to_bytes())
+            }
+        };
+        if !status.is_success() {
+            return Err(refused(status, &bytes));
+        }
+        let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        serde_json::from_slice(text)
+            .context("the answer is not what this version expects; is the server of another version?")
+    }
+
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         path: &str,

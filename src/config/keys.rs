@@ -11,8 +11,8 @@ pub(super) const DEFAULT: &str = include_str!("../../config/default.toml");
 
 /// The keys of a named upstream, `upstreams.<name>.<key>`. The name is free, so the file shows them as an
 /// example only; a test reads that example.
-pub(super) const UPSTREAM_KEYS: [&str; 7] =
-    ["url", "provider", "key_env", "on_client_gone", "usage", "response_timeout", "idle_timeout"];
+pub(super) const UPSTREAM_KEYS: [&str; 8] =
+    ["url", "provider", "key_env", "on_client_gone", "usage", "response_timeout", "idle_timeout", "prices"];
 
 /// Keys whose values are secret.
 const SECRETS: [&str; 1] = ["export.headers"];

@@ -196,6 +196,11 @@ impl Walk<'_> {
                     }
                     self.table(inside, values, &format!("{path}."))?;
                 }
+                // The only list: a table for each.
+                (DeValue::Array(_), Value::Array(_)) if path == "budgets" => {
+                    let origin = Origin::File(self.file.to_owned(), line);
+                    self.given.push(Given { path, value: value.clone(), origin });
+                }
                 _ if is_section(&path) => {
                     let found = value.as_str().map_or_else(|| quoted(value), quoted_url);
                     return Err(Error::invalid(format!(
@@ -234,7 +239,8 @@ fn nearest_key(path: &str) -> Option<String> {
     if let Some((name, wrong)) = path.strip_prefix("upstreams.").and_then(|rest| rest.split_once('.')) {
         return nearest(wrong, UPSTREAM_KEYS.into_iter()).map(|key| format!("upstreams.{name}.{key}"));
     }
-    let sections = keys().iter().filter_map(|key| Some(key.path.split_once('.')?.0)).chain(["upstreams"]);
+    let sections =
+        keys().iter().filter_map(|key| Some(key.path.split_once('.')?.0)).chain(["upstreams", "budgets"]);
     nearest(path, keys().iter().map(|key| key.path.as_str()).chain(sections)).map(str::to_owned)
 }
 

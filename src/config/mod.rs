@@ -21,9 +21,9 @@ use toml::{Table, Value};
 pub use self::{
     render::render,
     settings::{
-        ActiveRun, ArtifactsSection, CaptureSection, Conventions, ExportSection, Fsync, Headers, JournalMode,
-        JournalSection, LogFormat, LogLevel, LogSection, OnClientGone, PricesSection, Protocol, ProxySection,
-        Settings, StoreSection, UpstreamSection, UsageWish, WhenFull,
+        ActiveRun, ArtifactsSection, BudgetSection, CaptureSection, Conventions, ExportSection, Fsync,
+        Headers, JournalMode, JournalSection, LogFormat, LogLevel, LogSection, OnClientGone, PricesSection,
+        Protocol, ProxySection, Settings, StoreSection, UpstreamSection, UsageWish, WhenFull,
     },
 };
 use crate::model::Error;

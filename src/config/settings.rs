@@ -5,6 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Deserializer};
 
+use crate::model::{
+    NanoUsd,
+    budget::{Action, Each, Window, parse_limit},
+};
+
 use super::units::{duration, expect, expect_private, flag, holds_no_key, positive_duration, size, text};
 
 /// Everything that can be configured.
@@ -30,6 +35,9 @@ pub struct Settings {
     pub sessions: SessionsSection,
     pub export: ExportSection,
     pub artifacts: ArtifactsSection,
+    /// `[[budgets]]`, none by default.
+    #[serde(default)]
+    pub budgets: Vec<BudgetSection>,
     pub prices: PricesSection,
     pub log: LogSection,
 }
@@ -58,6 +66,9 @@ pub struct UpstreamSection {
     pub response_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "own_duration")]
     pub idle_timeout: Option<Duration>,
+    /// A price file whose rows hold at this upstream only.
+    #[serde(default, deserialize_with = "optional_file")]
+    pub prices: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -162,6 +173,65 @@ pub struct ExportSection {
     #[serde(deserialize_with = "filled")]
     pub service_name: String,
     pub conventions: Conventions,
+}
+
+/// `[[budgets]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSection {
+    #[serde(deserialize_with = "filled")]
+    pub name: String,
+    #[serde(default)]
+    pub experiment: Option<String>,
+    #[serde(default)]
+    pub run: Option<String>,
+    #[serde(default)]
+    pub key: Option<String>,
+    #[serde(default)]
+    pub user: Option<String>,
+    #[serde(default)]
+    pub upstream: Option<String>,
+    #[serde(default)]
+    pub model: Option<String>,
+    #[serde(default, deserialize_with = "each")]
+    pub each: Option<Each>,
+    #[serde(deserialize_with = "limit")]
+    pub limit: NanoUsd,
+    #[serde(deserialize_with = "window")]
+    pub window: Window,
+    #[serde(deserialize_with = "action")]
+    pub action: Action,
+    #[serde(default = "eighty", deserialize_with = "percent")]
+    pub warn_at: u8,
+}
+
+fn each<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Each>, D::Error> {
+    expect(deserializer, "one of experiment, run, key, user, upstream, model", |value| {
+        Each::parse(value.as_str()?).map(Some)
+    })
+}
+
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NanoUsd, D::Error> {
+    expect(deserializer, "an amount of US dollars, such as \"5usd\" or \"0.50\"", |value| match value {
+        toml::Value::Integer(dollars) => parse_limit(&dollars.to_string()).ok(),
+        other => parse_limit(other.as_str()?).ok(),
+    })
+}
+
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Window, D::Error> {
+    expect(deserializer, "one of hour, day, month, total", |value| Window::parse(value.as_str()?))
+}
+
+fn action<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Action, D::Error> {
+    expect(deserializer, "warn or stop", |value| Action::parse(value.as_str()?).ok())
+}
+
+fn eighty() -> u8 {
+    80
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    whole(deserializer, "a percentage from 1 to 100", 1..=100)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

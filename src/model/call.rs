@@ -291,6 +291,32 @@ impl Call {
     }
 }
 
+/// A stored call's new cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repriced {
+    /// Its place in the order of storing.
+    pub sequence: i64,
+    pub cost: Option<NanoUsd>,
+    pub billed: Option<NanoUsd>,
+    pub price_id: Option<String>,
+}
+
+/// A change of stored costs, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repricing {
+    pub at: UnixNanos,
+    /// What was asked for, as JSON.
+    pub asked: String,
+    pub calls: u64,
+    pub changed_calls: u64,
+    pub cost_before: NanoUsd,
+    pub cost_after: NanoUsd,
+    pub billed_before: NanoUsd,
+    pub billed_after: NanoUsd,
+    pub unknown_before: u64,
+    pub unknown_after: u64,
+}
+
 /// How far tapline's own count of a call was from what the upstream reported: what estimates are worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSample {

@@ -3,6 +3,7 @@
 //! Everything above speaks these types. One noun has one name everywhere: here, in the table, in the
 //! URL, in the flag and on the page.
 
+pub mod budget;
 pub mod call;
 pub mod content;
 pub mod dataset;

@@ -7,9 +7,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
-use super::{Upload, Ways, blame::Blame, download::is_event_stream, route::Route, upload::Progress};
+use super::{
+    Upload, Ways, blame::Blame, budget::Ahead, download::is_event_stream, route::Route, upload::Progress,
+};
 use crate::{
     capture::recorder::Recording,
     model::{call::Dialect, record},
@@ -53,7 +54,7 @@ impl Question {
     /// Reads the body, recording it as it comes: what the client sent is what is recorded. No upstream waits for
     /// it yet, so a client that falls silent is let go by a time-out of its own.
     pub(super) async fn read(
-        mut body: Incoming,
+        body: Ahead,
         recording: &Recording,
         ways: &Ways,
         route: &Route,
@@ -61,6 +62,11 @@ impl Question {
         let limit = ways.config.request_timeout;
         let silence = if limit.is_zero() { Duration::MAX } else { limit };
         let mut whole = BytesMut::new();
+        for data in &body.read {
+            recording.sent(data);
+            whole.extend_from_slice(data);
+        }
+        let mut body = body.rest;
         while let Some(frame) = tokio::time::timeout(silence, body.frame())
             .await
             .map_err(|_| Blame::slow_upload(whole.len(), limit))?

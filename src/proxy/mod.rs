@@ -6,13 +6,14 @@
 //! 2. `guard`    refuses what a web page of another site sends;
 //! 3. `route`    path → scopes, upstream, target;
 //! 4. `call`     the call's one beginning and one end, whatever happens between;
-//! 5. `upload`   the request body on its way up, and its copy;
-//! 6. `headers`  what a hop may not pass on;
-//! 7. `forward`  the request goes up, the response's head comes back;
-//! 8. `download` the response body on its way down, its copy, and the hold on its last byte;
-//! 9. `outlast`  calls that go on without their client, where their upstream is configured so;
-//! 10. `tunnel`  what follows a 101;
-//! 11. `blame`   who is at fault when it fails, and `respond`, answers of our own in the shape that
+//! 5. `budget`   whether the budgets that it falls under let it through;
+//! 6. `upload`   the request body on its way up, and its copy;
+//! 7. `headers`  what a hop may not pass on;
+//! 8. `forward`  the request goes up, the response's head comes back;
+//! 9. `download` the response body on its way down, its copy, and the hold on its last byte;
+//! 10. `outlast`  calls that go on without their client, where their upstream is configured so;
+//! 11. `tunnel`  what follows a 101;
+//! 12. `blame`   who is at fault when it fails, and `respond`, answers of our own in the shape that
 //!     OpenAI's clients read.
 //!
 //! `ways` is what of all this may change while it runs.
@@ -21,6 +22,7 @@
 
 mod ask;
 mod blame;
+mod budget;
 mod call;
 mod counters;
 mod download;
@@ -35,7 +37,12 @@ mod tunnel;
 mod upload;
 mod ways;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -48,6 +55,7 @@ use tokio::sync::watch;
 use self::{
     ask::Question,
     blame::Blame,
+    budget::Ahead,
     call::Call,
     respond::Refusal,
     route::Route,
@@ -60,6 +68,7 @@ pub use self::{
     ways::Ways,
 };
 use crate::{
+    billing::Budgets,
     capture::recorder::{Recorder, now},
     model::{Error, duration},
     upstream::{self, OnClientGone, Upstreams},
@@ -135,6 +144,8 @@ struct Shared {
     live: call::Live,
     cut: watch::Sender<bool>,
     refuses: Option<Refuses>,
+    /// Set once, before the first call; none in tests of the path alone.
+    budgets: OnceLock<Budgets>,
 }
 
 impl fmt::Debug for State {
@@ -171,6 +182,7 @@ impl State {
             cut: watch::Sender::new(false),
             recorder,
             refuses,
+            budgets: OnceLock::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -183,6 +195,11 @@ impl State {
     /// Calls that begin from now on go by other ways.
     pub fn follow(&self, ways: Ways) {
         self.shared.ways.store(Arc::new(ways));
+    }
+
+    /// Counts calls against budgets from now on. Once; later ones are not taken.
+    pub fn count_against(&self, budgets: Budgets) {
+        drop(self.shared.budgets.set(budgets));
     }
 
     pub fn counters(&self) -> &Counters {
@@ -211,6 +228,10 @@ async fn handle(
         Ok(route) => route,
         Err(lost) => return respond::lost(call, *lost, &head.headers, body).await,
     };
+    let body = match budget::admit(shared, &call, &route, &head.headers, body, at).await {
+        Ok(body) => body,
+        Err((stopped, body)) => return respond::stopped(call, stopped, &route, &head.headers, body).await,
+    };
     match route.upstream.on_client_gone {
         OnClientGone::Cancel => exchange(call, ways, route, head, body, client).await,
         OnClientGone::Drain => {
@@ -226,7 +247,7 @@ async fn exchange(
     ways: Arc<Ways>,
     route: Route,
     head: request::Parts,
-    body: Incoming,
+    body: Ahead,
     client: Option<OnUpgrade>,
 ) -> Response<Body> {
     let version = head.version;

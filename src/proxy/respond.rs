@@ -6,10 +6,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 
-use super::{Body, BoxError, blame::Blame, call::Call, route::Lost, upload};
-use crate::model::{
-    ErrorCode,
-    record::{Failure, Outcome, Source},
+use super::{
+    Body, BoxError,
+    blame::Blame,
+    budget::Stopped,
+    call::Call,
+    route::{Lost, Route},
+    upload,
+};
+use crate::{
+    capture::recorder::now,
+    model::{
+        ErrorCode, UnixNanos,
+        record::{Failure, Outcome, Source},
+    },
 };
 
 /// Tells a client that the answer is ours and not its upstream's.
@@ -90,6 +100,48 @@ pub(super) async fn lost(call: Call, lost: Lost, headers: &HeaderMap, body: Inco
     error(status, code, &message)
 }
 
+/// Answers a call that a budget stopped, in its own dialect. It must not be tried again: SDKs are told so.
+pub(super) async fn stopped(
+    call: Call,
+    stopped: Stopped,
+    route: &Route,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Response<Body> {
+    read_away(headers, body);
+    let (status, code, kind, message, until) = match &stopped {
+        Stopped::Exceeded(exceeded) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "budget_exceeded",
+            // What OpenAI says when the money is gone; agents know it.
+            "insufficient_quota",
+            exceeded.message(),
+            exceeded.state.until,
+        ),
+        Stopped::Wrong(error) => {
+            (StatusCode::BAD_REQUEST, "bad_budget", "invalid_request_error", error.message.clone(), None)
+        }
+    };
+    let source = if status == StatusCode::BAD_REQUEST { Source::Client } else { Source::Internal };
+    let failure = Failure { source, code: code.to_owned(), message: message.clone() };
+    call.end_settled(Outcome::ClientError, Some(failure)).await;
+    let path = route.target.split('?').next().unwrap_or_default();
+    let anthropic = path.contains("/messages") || headers.contains_key("anthropic-version");
+    let body = if anthropic {
+        let kind = if status == StatusCode::BAD_REQUEST { kind } else { "rate_limit_error" };
+        serde_json::json!({"type": "error", "error": {"type": kind, "message": message}})
+    } else {
+        serde_json::json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+    };
+    let mut response = answer(status, code, &body);
+    response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    if let Some(until) = until {
+        let seconds = (until.since(now()).max(0) + UnixNanos::SECOND - 1) / UnixNanos::SECOND;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
 /// Answers a call that failed before its response began.
 pub(super) async fn failed(call: Call, blame: Blame) -> Response<Body> {
     let failure = blame.failure();
@@ -115,6 +167,10 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = serde_json::json!({
         "error": {"message": message, "type": "tapline_error", "param": null, "code": code}
     });
+    answer(status, code, &body)
+}
+
+fn answer(status: StatusCode, code: &str, body: &serde_json::Value) -> Response<Body> {
     let body = Full::new(Bytes::from(body.to_string())).map_err(BoxError::from).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -1,6 +1,7 @@
 //! The request body on its way up: each frame goes on as it came, and a copy of it to the recording.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -16,7 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::Notify;
 
-use super::blame::Blame;
+use super::{blame::Blame, budget::Ahead};
 use crate::capture::recorder::Recording;
 
 /// What is read, and for how long, of a body that no upstream takes any more. A client that writes its
@@ -63,6 +64,8 @@ impl Progress {
 
 #[derive(Debug)]
 pub(super) struct Upload {
+    /// What was read before the call was let through; it goes first.
+    ahead: VecDeque<Bytes>,
     /// Until its end or its failure.
     inner: Option<Incoming>,
     /// A body that is known and recorded already.
@@ -73,7 +76,7 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, recording: &Recording, headers: &HeaderMap) -> (Self, Arc<Progress>) {
+    pub(super) fn new(body: Ahead, recording: &Recording, headers: &HeaderMap) -> (Self, Arc<Progress>) {
         let progress = Arc::new(Progress {
             began: Instant::now(),
             last: AtomicU64::new(0),
@@ -81,7 +84,8 @@ impl Upload {
             ended: Notify::new(),
         });
         let upload = Self {
-            inner: Some(body),
+            ahead: body.read,
+            inner: Some(body.rest),
             known: None,
             recording: recording.clone(),
             progress: Arc::clone(&progress),
@@ -99,6 +103,7 @@ impl Upload {
             ended: Notify::new(),
         });
         let upload = Self {
+            ahead: VecDeque::new(),
             inner: None,
             known: Some(body).filter(|body| !body.is_empty()),
             recording: recording.clone(),
@@ -117,6 +122,13 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(data) = self.ahead.pop_front() {
+            self.progress.touch();
+            if !self.recording.is_closed() {
+                self.recording.sent(&data);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some(inner) = self.inner.as_mut() else {
             return Poll::Ready(self.known.take().map(|body| Ok(Frame::data(body))));
         };
@@ -141,12 +153,19 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.known.is_none() && self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.ahead.is_empty() && self.known.is_none() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let known = self.known.as_ref().map_or(0, |body| body.len() as u64);
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(known), Body::size_hint)
+        let rest = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(known), Body::size_hint);
+        let ahead: u64 = self.ahead.iter().map(|data| data.len() as u64).sum();
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper + ahead);
+        }
+        whole
     }
 }
 

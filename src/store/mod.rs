@@ -6,6 +6,7 @@
 //! a body says.
 
 mod arrivals;
+mod budgets;
 mod calls;
 mod contents;
 mod costs;
@@ -25,6 +26,7 @@ mod payloads;
 mod place;
 mod readers;
 mod recipes;
+mod repricings;
 mod rollups;
 mod runs;
 mod search;
@@ -63,8 +65,9 @@ pub use self::{
 use crate::{
     background::Standing,
     model::{
-        CallId, Error, UnixNanos,
-        call::{Call, Settled},
+        CallId, Error, RunId, UnixNanos,
+        budget::{RunBudget, Spending},
+        call::{Call, Repriced, Repricing, Settled},
         content::StoredBody,
         filter::{
             CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, SessionCursor,
@@ -343,6 +346,41 @@ impl Store {
     /// experiments are told apart by id, so two of one name are two rows with the same key.
     pub async fn costs(&self, query: CostQuery) -> Result<Vec<CostRow>, Error> {
         self.readers.read(move |connection| costs::costs(connection, &query)).await
+    }
+
+    /// What was spent since a full hour, by everything that a budget may tell apart; `by_user` reads calls.
+    pub async fn spending(&self, since: UnixNanos, by_user: bool) -> Result<Vec<Spending>, Error> {
+        self.readers.read(move |connection| budgets::since(connection, since, by_user)).await
+    }
+
+    /// Every run's own budget, and what the run has spent.
+    pub async fn run_budgets(&self) -> Result<Vec<(RunId, RunBudget, Spending)>, Error> {
+        self.readers.read(budgets::runs).await
+    }
+
+    /// Gives a run, named by its id, a budget; returns what it has spent until now.
+    pub async fn set_run_budget(
+        &self,
+        run: RunId,
+        budget: RunBudget,
+        at: UnixNanos,
+    ) -> Result<Spending, Error> {
+        self.writer()?.write(move |write| budgets::set(write.connection, &run, budget, at)).await
+    }
+
+    /// Takes a run's own budget away; false when it had none.
+    pub async fn clear_run_budget(&self, run: RunId) -> Result<bool, Error> {
+        self.writer()?.write(move |write| budgets::clear(write.connection, &run)).await
+    }
+
+    /// Gives stored calls new costs and corrects every sum that they are in, in one transaction.
+    pub async fn reprice(&self, repriced: Vec<Repriced>) -> Result<u64, Error> {
+        self.writer()?.write(move |write| repricings::apply(write.connection, &repriced)).await
+    }
+
+    /// Writes down that costs were changed; returns the row's number.
+    pub async fn keep_repricing(&self, repricing: Repricing) -> Result<i64, Error> {
+        self.writer()?.write(move |write| repricings::keep(write.connection, &repricing)).await
     }
 
     /// How far own token counts are from reported ones, by model.

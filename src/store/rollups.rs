@@ -227,7 +227,6 @@ impl Tally {
     }
 
     /// Takes out a call that was added, as it was when it was added: to erase it, or to add it changed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for erasing and for pricing anew, which come next"))]
     pub(super) fn remove(&mut self, call: &Call) {
         self.removes = true;
         let change = self.change(call);

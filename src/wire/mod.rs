@@ -16,6 +16,7 @@ mod multipart;
 mod notes;
 mod openai;
 mod parts;
+mod peek;
 mod reader;
 mod rerank;
 mod split;
@@ -33,6 +34,7 @@ use crate::model::exchange::Exchange;
 
 pub use detect::{Detected, detect};
 pub use events::events;
+pub use peek::{Peek, peek};
 pub use reader::CallReader;
 pub use split::split;
 pub use text::{message, words};

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A module's layer. Imports point down only, and siblings on layer 4 never import each other.
-const LAYERS: [(&str, u8); 25] = [
+const LAYERS: [(&str, u8); 26] = [
     ("model", 0),
     ("wire", 1),
     ("pricing", 1),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 25] = [
     ("store", 2),
     ("upstream", 2),
     ("artifacts", 2),
+    ("billing", 3),
     ("capture", 3),
     ("eval", 3),
     ("replay", 3),

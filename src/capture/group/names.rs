@@ -49,7 +49,7 @@ pub(super) const PARENT_SESSIONS: [&str; 4] = [
 /// Which of a session's agents speaks.
 pub(super) const AGENTS: [&str; 2] = ["x-claude-code-agent-id", "x-tapline-agent"];
 
-pub(super) const USERS: [&str; 5] = [
+pub const USERS: [&str; 5] = [
     "x-tapline-user",
     "helicone-user-id",
     "x-litellm-end-user-id",
