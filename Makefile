@@ -12,7 +12,7 @@ DEMO_FLAGS ?=
 BENCH_FLAGS ?=
 FUZZ_SECONDS ?= 30
 
-.PHONY: help build release demo run test lint rust-test clients clients-python clients-node clients-mlflow scenarios \
+.PHONY: help build release demo run test lint rust-test cost-truth clients clients-python clients-node clients-mlflow scenarios \
 	scenarios-record faults faults-full faults-nginx fuzz bench bench-mlflow bench-sessions litellm aimock llama jaeger phoenix
 
 help: ## what can be made
@@ -46,6 +46,9 @@ lint: ## format and lints
 
 rust-test: ## the tests in Rust
 	$(CARGO) test
+
+cost-truth: ## docs/cost-truth.md: calls whose cost is easily got wrong, and what tapline says of each
+	TAPLINE_WRITE_COST_TRUTH=1 $(CARGO) test --quiet --test it cost_truth
 
 clients: clients-python clients-node scenarios clients-mlflow ## real client libraries, direct and through tapline
 

@@ -122,7 +122,10 @@ impl Settler {
             upstream::provider::region(&opened.server_address, &opened.provider).map(str::to_owned)
         });
         let token_sample = self.samples.take(&exchange, &usage, usage_source);
-        let cost = usage_source.and_then(|_| {
+        // What is billed by the request alone has a cost without counts, but an answer must have come.
+        let billable =
+            usage_source.is_some() || (verdict.status == CallStatus::Ok && exchange.response.job.is_none());
+        let billed = billable.then(|| {
             self.prices.load().cost(
                 &usage,
                 &Billing {
@@ -136,6 +139,7 @@ impl Settler {
                 },
             )
         });
+        let cost = billed.flatten();
 
         let saving = self.saving(&usage, usage_source, opened, &exchange);
         let begun = opened.at;

@@ -54,6 +54,16 @@ impl Fees {
         self.0.is_empty()
     }
 
+    pub(super) fn is_by_request(&self) -> bool {
+        self.0.contains_key(&Meter::Request)
+            && !self.0.keys().any(|meter| {
+                matches!(
+                    meter,
+                    Meter::Second | Meter::Character | Meter::SearchUnit | Meter::Image | Meter::Page
+                )
+            })
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = (Meter, i128, &'static str)> {
         PRICED.iter().filter_map(|(meter, _, unit)| Some((*meter, *self.0.get(meter)?, *unit)))
     }

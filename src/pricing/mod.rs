@@ -116,13 +116,15 @@ impl PriceTable {
         Ok(self)
     }
 
-    /// `None`: no price is known for this model at this time, or the usage is empty.
+    /// `None`: no price is known for this model at this time, or the usage is empty and the price asks for counts.
     pub fn cost(&self, usage: &Usage, billing: &Billing<'_>) -> Option<Cost> {
         let (total, price_id) = match usage.reported_cost_nano_usd.filter(|nanos| *nanos >= 0) {
             Some(reported) => (NanoUsd(reported), REPORTED.to_owned()),
-            None if usage.is_empty() => return None,
             None => {
                 let price = self.price(billing)?;
+                if usage.is_empty() && !price.row.is_by_request() {
+                    return None;
+                }
                 (price.total(usage)?, price.id())
             }
         };

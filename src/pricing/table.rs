@@ -70,6 +70,11 @@ impl Row {
         self.hours.iter().find(|hours| hours.spans.iter().any(within)).map(|hours| &hours.by)
     }
 
+    /// Nothing but requests is billed, so no count need be known.
+    pub(super) fn is_by_request(&self) -> bool {
+        self.standard.base.is_empty() && self.fees.is_by_request()
+    }
+
     /// The factor of a region in thousandths; `None` where the price depends on it and it is not known.
     pub(super) fn region_factor(&self, region: Option<&str>) -> Option<i128> {
         let other = self.regions.get("*").copied();

@@ -1,7 +1,7 @@
-//! What is priced, what is not, and what holds for every usage; worked examples are in `worked`.
+//! What is priced, what is not, and what holds for every usage; examples worked out by hand, from bytes to
+//! money, are in tests/fixtures/cost_truth.toml.
 
 mod variants;
-mod worked;
 
 use proptest::prelude::*;
 
@@ -91,6 +91,17 @@ fn what_the_provider_reports_wins() {
     assert_eq!(price(&table, "openai gpt-4o", "", NOON, &only).unwrap().0, 7);
     // No provider owes its client money: such a figure is not believed.
     assert_eq!(price(&table, "openai gpt-4o", "", NOON, &reported(-1)).unwrap().0, 2_500_000);
+}
+
+#[test]
+fn what_costs_by_the_request_alone_needs_no_counts() {
+    let table = PriceTable::embedded().unwrap();
+    let free = |model| price(&table, model, "", NOON, &Usage::default());
+    let expected = Some((0, "2026-11-23/openai/omni-moderation@undated".to_owned()));
+    assert_eq!(free("openai omni-moderation-2024-09-26"), expected);
+    assert_eq!(free("openai text-moderation-latest"), expected);
+    assert_eq!(free("openai gpt-4o"), None);
+    assert_eq!(free("openai tts-1"), None);
 }
 
 #[test]

@@ -29,6 +29,7 @@ use super::{
         realtime::{self, RealtimeSession},
         responses, responses_request,
         responses_stream::ResponsesStream,
+        usage,
     },
     rerank,
     sse::{Event, Framer},
@@ -64,6 +65,8 @@ struct Answer {
     limits: Limits,
     status: Option<u16>,
     content_type: Option<String>,
+    /// What a gateway says in a header that the call cost.
+    cost: Option<i64>,
     form: Form,
     timing: Timing,
     last_at: Option<UnixNanos>,
@@ -113,6 +116,7 @@ impl CallReader {
             limits,
             status: None,
             content_type: None,
+            cost: None,
             form: Form::Undecided(Vec::new()),
             timing: Timing::default(),
             last_at: None,
@@ -209,6 +213,9 @@ impl CallReader {
                 read_plain(dialect, &self.target, &self.answer, &body, whole, &mut notes)
             }
         };
+        if let (Some(usage), Some(cost)) = (&mut response.usage, self.answer.cost) {
+            usage.reported_cost_nano_usd.get_or_insert(cost);
+        }
         if dialect == Dialect::Responses {
             response.job = responses::job(&request, &response, operation == detect::FETCH);
         }
@@ -231,6 +238,7 @@ impl CallReader {
 impl Answer {
     fn declare(&mut self, headers: &[Header]) {
         self.content_type = values(headers, "content-type").next().map(str::to_owned);
+        self.cost = values(headers, "x-litellm-response-cost").next().and_then(usage::stated);
     }
 
     fn push(&mut self, bytes: &[u8], at: UnixNanos) {

@@ -196,6 +196,12 @@ fn count(raw: &RawValue) -> Result<Option<u64>, ()> {
     }
 }
 
+/// LiteLLM's amount in a header; it says 0.0 where it knows none.
+pub(in crate::wire) fn stated(text: &str) -> Option<i64> {
+    let amount: f64 = text.trim().parse().ok()?;
+    NanoUsd::from_usd(amount).map(|nanos| nanos.0).filter(|nanos| *nanos > 0)
+}
+
 /// An amount in units of `unit` dollars; negative and absurd ones are no amounts.
 fn dollars(raw: &RawValue, unit: f64) -> Option<i64> {
     let amount: f64 = raw.get().trim_matches('"').parse().ok()?;
