@@ -54,29 +54,33 @@ def cases(name: str):
     embed = {"litellm": "embed", "aimock": "text-embedding-3-small", "llama": "smollm2-135m"}[name]
     # llama.cpp keeps prompts between calls, which shows in what it counts.
     cold = {"cache_prompt": False, "seed": 7} if name == "llama" else {}
-    usage = {"stream": True, "stream_options": {"include_usage": True}}
+    usage = {"stream": True, "stream_options": {"include_usage": True}} | cold
     message = {"model": claude, "max_tokens": 24, "messages": QUESTION, "temperature": 0} | cold
-    yield "chat", "chat/completions", chat(model, **cold), "chat_completions"
-    yield "chat stream", "chat/completions", chat(model, stream=True, **cold), "chat_completions"
-    yield "chat stream with usage", "chat/completions", chat(model, **usage, **cold), "chat_completions"
-    yield "chat of two", "chat/completions", chat(model, n=2, **usage, **cold), "chat_completions"
-    yield "tools", "chat/completions", chat(model, tools=[TOOL], tool_choice="required", **usage, **cold), "chat_completions"
-    yield "responses", "responses", {"model": model, "input": "What is an index?", "max_output_tokens": 24, "temperature": 0} | cold, "responses"
+    response = {"model": model, "input": "What is an index?", "max_output_tokens": 24, "temperature": 0} | cold
+    chats = "chat/completions"
+    yield "chat", chats, chat(model, **cold), "chat_completions"
+    yield "chat stream", chats, chat(model, stream=True, **cold), "chat_completions"
+    yield "chat stream with usage", chats, chat(model, **usage), "chat_completions"
+    yield "chat of two", chats, chat(model, n=2, **usage), "chat_completions"
+    yield "tools", chats, chat(model, tools=[TOOL], tool_choice="required", **usage), "chat_completions"
+    yield "responses", "responses", response, "responses"
     # LiteLLM's own mock answers cannot be streamed in this dialect.
     if name != "litellm":
-        yield "responses stream", "responses", {"model": model, "input": "What is an index?", "stream": True, "max_output_tokens": 24, "temperature": 0} | cold, "responses"
+        yield "responses stream", "responses", response | {"stream": True}, "responses"
     yield "message", "messages", message, "messages"
     yield "message stream", "messages", message | {"stream": True}, "messages"
     yield "embeddings", "embeddings", {"model": embed, "input": "to be placed"}, "embeddings"
-    yield "unknown model", "chat/completions", chat("no-such-model") if name == "litellm" else {"model": model}, "chat_completions"
+    yield "refused", chats, chat("no-such-model") if name == "litellm" else {"model": model}, "chat_completions"
     if name in ("litellm", "llama"):
-        yield "completions", "completions", {"model": model, "prompt": "An index is", "max_tokens": 8, "temperature": 0} | cold, "completions"
+        completion = {"model": model, "prompt": "An index is", "max_tokens": 8, "temperature": 0}
+        yield "completions", "completions", completion | cold, "completions"
     if name == "litellm":
-        yield "limited", "chat/completions", chat("limited"), "chat_completions"
+        yield "limited", chats, chat("limited"), "chat_completions"
     if name == "llama":
         yield "count", "messages/count_tokens", {"model": model, "messages": QUESTION}, "token_count"
     if name == "aimock":
-        yield "limited", "chat/completions", chat(model) | {"messages": [{"role": "user", "content": "limit"}]}, "chat_completions"
+        limited = chat(model) | {"messages": [{"role": "user", "content": "limit"}]}
+        yield "limited", chats, limited, "chat_completions"
         yield "images", "images/generations", {"model": "gpt-image-1", "prompt": "a red fox"}, "images"
         yield "speech", "audio/speech", {"model": "tts-1", "voice": "alloy", "input": "to be said"}, "speech"
         yield "transcription", "audio/transcriptions", FORM, "transcriptions"
@@ -104,7 +108,11 @@ def difference(one: Answer, other: Answer) -> str:
 def post(base: str, key: str, path: str, body, session: str | None = None) -> Answer:
     host, _, prefix = base.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=PATIENCE)
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json", "anthropic-version": "2023-06-01"}
+    headers = {
+        "authorization": f"Bearer {key}",
+        "content-type": "application/json",
+        "anthropic-version": "2023-06-01",
+    }
     if isinstance(body, bytes):
         headers["content-type"] = f"multipart/form-data; boundary={BOUNDARY}"
     if session:
@@ -144,7 +152,7 @@ class Check:
 
     def one(self, case: str, path: str, body, dialect: str) -> None:
         direct = post(self.direct, self.key, path, body)
-        fails = case in ("limited", "unknown model")
+        fails = case in ("limited", "refused")
         if (direct.status >= 400) != fails:
             return self.say(case, [f"the server itself answered {direct.status}: {direct.body[:300]}"])
         ways = ["serve"] + (["asking"] if "stream" in case and "chat" in case else [])
@@ -187,13 +195,16 @@ class Check:
 
         def program(base: str, session: str) -> list:
             client = openai.OpenAI(base_url=base, api_key=self.key, max_retries=0)
-            options = {"extra_headers": {"x-tapline-session": session}, "websocket_connection_options": {"proxy": None}}
+            options = {
+                "extra_headers": {"x-tapline-session": session},
+                "websocket_connection_options": {"proxy": None},
+            }
             seen = []
             if realtime:
                 with client.realtime.connect(model="gpt-realtime", **options) as connection:
-                    said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "What is an index?"}]}
+                    content = [{"type": "input_text", "text": "What is an index?"}]
                     connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
-                    connection.conversation.item.create(item=said)
+                    connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
                     connection.response.create()
                     while not seen or seen[-1]["type"] not in ("response.done", "error"):
                         seen.append(connection.recv().model_dump(mode="json"))
@@ -205,9 +216,9 @@ class Check:
             return seen
 
         case = "realtime session" if realtime else "responses session"
-        kinds = lambda events: [event["type"] for event in events]  # noqa: E731
         direct, proxied = program(self.direct, case), program(f"{self.tapline.url}/to/serve/v1", case)
-        problems = [] if kinds(direct) == kinds(proxied) else [f"direct {kinds(direct)}, through tapline {kinds(proxied)}"]
+        kinds = [[event["type"] for event in events] for events in (direct, proxied)]
+        problems = [] if kinds[0] == kinds[1] else [f"direct {kinds[0]}, through tapline {kinds[1]}"]
         (call,) = self.tapline.wait_for_calls(case, 1) or [None]
         usage = (proxied[-1].get("response") or {}).get("usage") or {}
         found = call and {name: call["usage"].get(name) for name in ("input", "output")}
@@ -223,7 +234,8 @@ def summary(call) -> str:
         return ""
     usage = call["usage"]
     tokens = f"{usage.get('input')} in, {usage.get('output')} out ({call['usage_source']})"
-    return f"{call['http_status']} {call['dialect']}, {tokens}" + (f"; {call['error_type']}" if call["error_type"] else "")
+    failed = f"; {call['error_type']}" if call["error_type"] else ""
+    return f"{call['http_status']} {call['dialect']}, {tokens}{failed}"
 
 
 def wait_until_up(port: int, process) -> None:

@@ -9,7 +9,7 @@ python=$home/litellm/bin/python
 if [ ! -e "$home/litellm/complete" ]; then
   mkdir -p "$home"
   python3 -m venv "$home/litellm"
-  "$python" -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.110.2' openai==3.54.0
+  "$python" -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7' openai==3.54.0
   touch "$home/litellm/complete"
 fi
 port=${PORT:-4310}

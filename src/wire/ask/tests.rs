@@ -152,7 +152,41 @@ fn the_question_is_put_where_it_belongs() {
     }
 }
 
+/// What a stream may be made of: events that stay, that are taken out, that are held until the next, and that are
+/// none.
+const MENU: [&str; 8] = [
+    r#"data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"usage":null}"#,
+    r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+    r#"data: {"choices":[],"usage":{"prompt_tokens":1},"timings":{"prompt_n":1}}"#,
+    r#"data: {"choices":[{"index":0,"delta":{}}],"usage":{"prompt_tokens":1}}"#,
+    ": keep-alive",
+    "data: [DONE]",
+    "data: {\"choices\"",
+    "event: error",
+];
+
 proptest! {
+    #[test]
+    fn any_split_of_any_stream_gives_the_same(
+        events in proptest::collection::vec((0..MENU.len(), 0..3usize, 1..3usize), 0..12),
+        splits in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let mut stream = String::new();
+        for (event, end, times) in events {
+            stream += MENU[event];
+            stream += &["\n", "\r\n", "\r"][end].repeat(times);
+        }
+        let mut places: Vec<usize> = splits.iter().map(|split| split.index(stream.len() + 1)).collect();
+        places.extend([0, stream.len()]);
+        places.sort_unstable();
+        let pieces: Vec<&[u8]> =
+            places.windows(2).map(|pair| &stream.as_bytes()[pair[0]..pair[1]]).collect();
+        for asked in [Asked::NullsBefore, Asked::LastOnly, Asked::TimingsMove] {
+            let whole = filter(asked, [stream.as_bytes()]);
+            prop_assert_eq!(shown(&filter(asked, pieces.iter().copied())), shown(&whole), "{:?}", asked);
+        }
+    }
+
     #[test]
     fn bytes_that_are_no_answer_to_the_question_pass_untouched(
         chunks in proptest::collection::vec(proptest::collection::vec(
