@@ -56,7 +56,7 @@ pub async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
         .with_context(|| format!("could not listen on {}; choose another with --listen", args.listen))?;
     let address = listener.local_addr()?;
     output.line(&format!(
-        "simulated provider on http://{address}/v1 (models sim-small, sim-large, sim-embed, and any gpt-*)"
+        "simulated provider on http://{address}/v1 (models sim-small, sim-large, sim-embed, and any gpt-* or claude-*)"
     ))?;
     output.line(&format!(
         "try: curl http://{address}/v1/chat/completions -H 'content-type: application/json' \\"

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Bytes of one upload that are kept.
-const MAX_FILE: usize = 8 << 20;
+const MAX_FILE: usize = 1 << 20;
 const DAY: u64 = 86_400;
 
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Simulator {
         let file = call.files.first().ok_or_else(|| Refusal::missing("file"))?;
         let purpose = call.text("purpose").ok_or_else(|| Refusal::missing("purpose"))?;
         if file.bytes.len() > MAX_FILE {
-            return Err(Refusal::invalid(Some("file"), "expected a file of at most 8 MiB"));
+            return Err(Refusal::invalid(Some("file"), "expected a file of at most 1 MiB"));
         }
         let object = self.store_file(call, &file.name, purpose, file.bytes.clone());
         Ok(ok(object))

@@ -93,15 +93,17 @@ impl Simulator {
         }
         let wants_socket = matches!(endpoint, Some(Endpoint::Realtime | Endpoint::ResponsesSocket));
         let reply = match (read, endpoint) {
-            (Ok(call), Some(endpoint)) if wants_socket => match (upgrade, socket::accept_key(&head)) {
-                (Some(upgrade), Some(accept)) => {
-                    let realtime = endpoint == Endpoint::Realtime;
-                    tokio::spawn(socket::session(Arc::clone(&self), call, upgrade, realtime));
-                    return Ok(socket::switch(&accept));
-                }
-                _ => Err(Refusal::invalid(None, "expected a WebSocket handshake")),
+            (Ok(call), Some(endpoint)) => match self.serve(&call, &endpoint) {
+                Ok(_) if wants_socket => match (upgrade, socket::accept_key(&head)) {
+                    (Some(upgrade), Some(accept)) => {
+                        let realtime = endpoint == Endpoint::Realtime;
+                        tokio::spawn(socket::session(Arc::clone(&self), call, upgrade, realtime));
+                        return Ok(socket::switch(&accept));
+                    }
+                    _ => Err(Refusal::invalid(None, "expected a WebSocket handshake")),
+                },
+                served => served,
             },
-            (Ok(call), Some(endpoint)) => self.serve(&call, &endpoint),
             (Ok(_), None) if path.trim_matches('/').is_empty() || path == "/healthz" => {
                 Ok(ok(json!({"object": "simulator", "models": [SMALL, LARGE, EMBED]})))
             }
@@ -252,6 +254,7 @@ impl Simulator {
             Endpoint::Batches => self.create_batch(call),
             Endpoint::Batch(id) => self.batch(call, id, false),
             Endpoint::CancelBatch(id) => self.batch(call, id, true),
+            // The session follows, for a model that is there.
             Endpoint::Realtime | Endpoint::ResponsesSocket => Ok(ok(model)),
         }
     }

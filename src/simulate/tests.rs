@@ -183,3 +183,32 @@ async fn shutdown_lets_an_answer_in_flight_end() {
     stream.read_to_string(&mut rest).await.unwrap();
     assert!(rest.contains("[DONE]"), "{rest}");
 }
+
+#[tokio::test]
+async fn sessions_are_for_models_that_are_there_and_need_a_handshake() {
+    let server = start(Config::default()).await;
+    let shake = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                 sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let get = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+    for (path, headers, status) in [
+        ("/v1/realtime?model=nope", shake, 404),
+        ("/v1/realtime?model=gpt-realtime", "connection: close\r\n", 400),
+        ("/v1/realtime", shake, 400),
+    ] {
+        let closing = if headers == shake {
+            shake.replace("upgrade\r\nup", "upgrade, close\r\nup")
+        } else {
+            headers.to_owned()
+        };
+        let (response, _) = server.raw(&get(path, &closing)).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {response}");
+    }
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(get("/v1/realtime?model=gpt-realtime", shake).as_bytes()).await.unwrap();
+    let mut head = [0u8; 170];
+    let length = stream.read(&mut head).await.unwrap();
+    let head = String::from_utf8_lossy(&head[..length]).to_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    // The answer that RFC 6455 works out for this key.
+    assert!(head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+}
