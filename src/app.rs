@@ -8,7 +8,6 @@ mod reload;
 mod settings;
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     io::Write as _,
     net::SocketAddr,
@@ -84,7 +83,7 @@ impl App {
     /// the port is taken.
     pub async fn open(settings: Settings) -> anyhow::Result<Self> {
         let telemetry = Telemetry::new();
-        let upstreams = upstreams(&settings.upstreams)?;
+        let upstreams = upstreams(&settings)?;
         let reachable: Vec<_> = upstreams.iter().map(|one| upstream_row(one)).collect();
         let prices = Arc::new(prices(&settings.prices, &upstreams)?);
         let upstream =
@@ -197,7 +196,7 @@ impl App {
 
     /// Whether a server would start with these settings, as far as that can be told without starting one.
     pub fn check(settings: Settings) -> anyhow::Result<()> {
-        let upstreams = upstreams(&settings.upstreams)?;
+        let upstreams = upstreams(&settings)?;
         prices(&settings.prices, &upstreams)?;
         proxy::Ways::new(settings.proxy, upstreams)?;
         settings.export.check()?;
@@ -238,9 +237,9 @@ impl App {
     }
 }
 
-fn upstreams(configured: &BTreeMap<String, upstream::Config>) -> anyhow::Result<Upstreams> {
+fn upstreams(settings: &Settings) -> anyhow::Result<Upstreams> {
     let mut all = Vec::new();
-    for (name, config) in configured {
+    for (name, config) in &settings.upstreams {
         let key = match &config.key_env {
             Some(variable) => Some(std::env::var(variable).with_context(|| {
                 format!(
@@ -252,7 +251,7 @@ fn upstreams(configured: &BTreeMap<String, upstream::Config>) -> anyhow::Result<
         let parsed = Upstream::parse(name, &config.url, config.provider.as_deref(), key.as_deref())?;
         all.push(parsed.behaving(config));
     }
-    Ok(Upstreams::new(all)?)
+    Ok(Upstreams::new(all)?.allowing(&settings.allowed_upstreams)?)
 }
 
 fn upstream_row(upstream: &Upstream) -> api::UpstreamRow {

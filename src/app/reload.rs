@@ -81,7 +81,7 @@ impl Reloader {
     async fn apply(&self, newer: &Loaded, set_level: &SetLevel) -> anyhow::Result<()> {
         let parts = &*self.parts;
         let settings = Settings::try_from(newer.settings.clone())?;
-        let upstreams = upstreams(&settings.upstreams)?;
+        let upstreams = upstreams(&settings)?;
         let prices = Arc::new(prices(&settings.prices, &upstreams)?);
         let ways = parts.proxy.ways().changed(settings.proxy, upstreams)?;
         let exporter = parts.exporting.prepare(settings.export)?;

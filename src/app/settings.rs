@@ -26,6 +26,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// By name; `upstream::DEFAULT` is where calls go that name none.
     pub upstreams: BTreeMap<String, upstream::Config>,
+    /// Origins that clients may choose by URL.
+    pub allowed_upstreams: Vec<String>,
     pub proxy: proxy::Config,
     pub capture: recorder::Config,
     pub active_run: ActiveRun,
@@ -71,6 +73,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
             data: PathBuf::from("./tapline-data"),
             upstreams: [(upstream::DEFAULT.to_owned(), upstream::Config::default())].into(),
+            allowed_upstreams: Vec::new(),
             proxy: proxy::Config::default(),
             capture: recorder::Config::default(),
             active_run: ActiveRun::default(),
@@ -152,6 +155,7 @@ impl TryFrom<config::Settings> for Settings {
             listen,
             data,
             upstreams: by_name,
+            allowed_upstreams: proxy.allowed_upstreams,
             proxy: proxied,
             capture: recorder::Config {
                 content: capture.content,

@@ -94,6 +94,8 @@ pub struct ProxySection {
     #[serde(deserialize_with = "header_bytes")]
     pub max_header_bytes: u64,
     #[serde(deserialize_with = "list")]
+    pub allowed_upstreams: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub allowed_hosts: Vec<String>,
     #[serde(deserialize_with = "list")]
     pub allowed_origins: Vec<String>,

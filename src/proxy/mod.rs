@@ -222,7 +222,7 @@ async fn handle(
         shared.counters.refused.up();
         return respond::refuse(&Refusal::recording_unavailable(), &head.headers, body);
     }
-    let routed = route::route(&ways.upstreams, &head.uri);
+    let routed = route::route(&ways.upstreams, &head.uri, &head.headers);
     let call = Call::open(state, at, &head, routed.as_ref().map_err(AsRef::as_ref), peer);
     let route = match routed {
         Ok(route) => route,

@@ -91,6 +91,7 @@ pub(super) fn refuse(refusal: &Refusal, headers: &HeaderMap, body: Incoming) -> 
 pub(super) async fn lost(call: Call, lost: Lost, headers: &HeaderMap, body: Incoming) -> Response<Body> {
     let (status, code) = match lost.error.code {
         ErrorCode::NotFound => (StatusCode::NOT_FOUND, "unknown_upstream"),
+        ErrorCode::Unauthorized => (StatusCode::FORBIDDEN, "upstream_not_allowed"),
         _ => (StatusCode::BAD_REQUEST, "bad_scope"),
     };
     read_away(headers, body);

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use http::Uri;
+use http::{HeaderMap, Uri};
 
 use crate::{
     model::{Error, id::check_name, record::Scope},
-    upstream::{Upstream, Upstreams},
+    upstream::{self, Upstream, Upstreams},
 };
 
 /// Who answers a path.
@@ -58,8 +58,8 @@ pub struct Lost {
 
 /// Reads `[/run/<id>] [/exp/<name>] [/s/<session>] [/to/<upstream>]`, in any order, each at most once,
 /// then the API's path. Its leading `/v1` stands for the upstream's base path; a path without it is put
-/// after the base as it is.
-pub fn route(upstreams: &Upstreams, uri: &Uri) -> Result<Route, Box<Lost>> {
+/// after the base as it is. Where the path names no upstream, a header may.
+pub fn route(upstreams: &Upstreams, uri: &Uri, headers: &HeaderMap) -> Result<Route, Box<Lost>> {
     let mut scope = Scope::default();
     let mut to = None;
     let rest = match scopes(uri.path(), &mut scope, &mut to) {
@@ -67,11 +67,17 @@ pub fn route(upstreams: &Upstreams, uri: &Uri) -> Result<Route, Box<Lost>> {
         Err(error) => return Err(Box::new(Lost { error, scope, upstream: to })),
     };
     let found = match &to {
-        Some(name) => upstreams.get(name),
-        None => Ok(upstreams.default_one()),
+        Some(_) if headers.contains_key(upstream::UPSTREAM) => Err(Error::invalid(format!(
+            "expected one upstream, found /to/ in the path and the header {}; leave one out",
+            upstream::UPSTREAM
+        ))),
+        Some(name) => upstreams.get(name).map(Arc::clone),
+        None => upstreams
+            .chosen(headers)
+            .map(|chosen| chosen.unwrap_or_else(|| Arc::clone(upstreams.default_one()))),
     };
     let upstream = match found {
-        Ok(upstream) => Arc::clone(upstream),
+        Ok(upstream) => upstream,
         Err(error) => return Err(Box::new(Lost { error, scope, upstream: to })),
     };
     let path = match rest.strip_prefix("/v1") {
@@ -157,7 +163,7 @@ mod tests {
 
     fn at(path: &str) -> Result<(String, Scope), String> {
         let uri: Uri = path.parse().unwrap();
-        let route = route(&upstreams(), &uri).map_err(|lost| lost.error.message)?;
+        let route = route(&upstreams(), &uri, &HeaderMap::new()).map_err(|lost| lost.error.message)?;
         Ok((route.upstream.uri(&route.target).unwrap().to_string(), route.scope))
     }
 

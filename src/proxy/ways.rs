@@ -36,7 +36,7 @@ impl Ways {
     /// New ways that keep the connections of these ones where they serve as well.
     pub fn changed(&self, config: Config, upstreams: Upstreams) -> Result<Self, Error> {
         let alike =
-            config.client == self.config.client && is_secure(&upstreams) == is_secure(&self.upstreams);
+            config.client == self.config.client && upstreams.is_secure() == self.upstreams.is_secure();
         if alike {
             Ok(Self::with(config, upstreams, self.client.clone()))
         } else {
@@ -53,8 +53,4 @@ impl Ways {
             client,
         }
     }
-}
-
-fn is_secure(upstreams: &Upstreams) -> bool {
-    upstreams.iter().any(|upstream| upstream.is_secure())
 }

@@ -69,7 +69,7 @@ where
     http.set_keepalive(Some(config.tcp_keepalive));
     http.set_connect_timeout(Some(config.connect_timeout));
     let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(upstreams.iter().any(|upstream| upstream.is_secure()))?)
+        .with_tls_config(tls(upstreams.is_secure())?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(http);

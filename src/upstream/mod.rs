@@ -1,6 +1,7 @@
 //! Outbound HTTP of the data path (layer 2): which endpoints there are, where a path lands on them, and
 //! the one client that talks to them. Knows nothing of recording, and never follows, retries or decodes.
 
+mod choice;
 pub mod client;
 pub mod fault;
 pub mod provider;
@@ -8,12 +9,13 @@ pub mod provider;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderName, HeaderValue, Uri, header,
+    HeaderMap, HeaderName, HeaderValue, Uri, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::{client::Client, fault::Fault};
+use self::choice::Choice;
+pub use self::{choice::UPSTREAM, client::Client, fault::Fault};
 use crate::{
     model::{Error, id::check_name, record::Destination},
     wire::flavour,
@@ -235,6 +237,7 @@ impl Upstream {
 pub struct Upstreams {
     by_name: Arc<BTreeMap<String, Arc<Upstream>>>,
     default: Arc<Upstream>,
+    choice: Arc<Choice>,
 }
 
 impl Upstreams {
@@ -253,7 +256,22 @@ impl Upstreams {
                 names(&by_name).unwrap_or_else(|| "none".to_owned())
             ))
         })?;
-        Ok(Self { by_name: Arc::new(by_name), default })
+        Ok(Self { by_name: Arc::new(by_name), default, choice: Arc::default() })
+    }
+
+    /// With origins that clients may choose by URL.
+    pub fn allowing(self, origins: &[String]) -> Result<Self, Error> {
+        Ok(Self { choice: Arc::new(Choice::parse(origins)?), ..self })
+    }
+
+    /// The upstream that the client names by URL; `None` when it names none.
+    pub fn chosen(&self, headers: &HeaderMap) -> Result<Option<Arc<Upstream>>, Error> {
+        Ok(self.choice.of(headers, self.default.on_client_gone)?.map(Arc::new))
+    }
+
+    /// True when any of them needs TLS.
+    pub fn is_secure(&self) -> bool {
+        self.choice.is_secure() || self.iter().any(|upstream| upstream.is_secure())
     }
 
     pub fn default_one(&self) -> &Arc<Upstream> {

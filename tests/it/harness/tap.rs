@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     /// The configured key of the default upstream.
     pub(crate) key: Option<String>,
     pub(crate) refuses: bool,
+    /// Origins that clients may choose.
+    pub(crate) allowed_upstreams: Vec<String>,
     /// Whether the default upstream is asked for usage.
     pub(crate) usage: upstream::UsageWish,
 }
@@ -68,6 +70,7 @@ impl Proxy {
             upstreams.push(upstream::Upstream::parse(name, url, None, None).unwrap());
         }
         let upstreams = upstream::Upstreams::new(upstreams).unwrap();
+        let upstreams = upstreams.allowing(&settings.allowed_upstreams).unwrap();
         let state = if settings.refuses {
             State::refusing(settings.proxy, upstreams, recorder, || true).unwrap()
         } else {

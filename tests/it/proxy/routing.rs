@@ -73,3 +73,65 @@ async fn paths_that_lead_nowhere_are_the_client_s_fault() {
     assert!(calls.iter().all(|call| call.end().starts_with("client_error Client ")));
     assert_eq!(calls[0].opened.upstream, "nowhere");
 }
+
+#[tokio::test]
+async fn a_client_chooses_among_listed_upstreams_and_takes_no_key_there() {
+    let upstream = Upstream::start().await;
+    let chosen = Upstream::start().await;
+    let settings = Settings {
+        key: Some("configured".to_owned()),
+        allowed_upstreams: vec![format!("http://{}", chosen.address)],
+        ..Settings::default()
+    };
+    let proxy = Proxy::with(&upstream, settings).await;
+    let there = chosen.address;
+    let request = format!(
+        "GET /run/r1/v1/models?a=1 HTTP/1.1\r\nHost: tap\r\nX-Tapline-Upstream: http://{there}/api/v1\r\n\
+         Authorization: Bearer own\r\n\r\n"
+    );
+    let mut client = Peer::send(proxy.address, request).await;
+    let mut server = chosen.accept().await;
+    let head = server.read_head().await;
+    assert_eq!(
+        head,
+        format!("GET /api/v1/models?a=1 HTTP/1.1\r\nHost: {there}\r\nAuthorization: Bearer own\r\n\r\n"),
+        "the header stays here, and so does the key of the default upstream"
+    );
+    server.write("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(client.read_head().await.starts_with("HTTP/1.1 302 "), "no redirect is followed");
+    let calls = proxy.finish().await;
+    assert_eq!(calls[0].opened.upstream, there.to_string());
+    assert_eq!(calls[0].opened.scope.run.as_deref(), Some("r1"));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_listed_is_never_reached() {
+    let upstream = Upstream::start().await;
+    let other = Upstream::start().await;
+    let settings =
+        Settings { allowed_upstreams: vec![format!("http://{}", other.address)], ..Settings::default() };
+    let proxy = Proxy::with(&upstream, settings).await;
+    let listed = format!("http://{}", other.address);
+    let (port, secret) = (other.address.port(), format!("http://user:secret@{}", other.address));
+    for (path, url, status, code) in [
+        ("/v1/x", format!("http://localhost:{port}"), 403, "upstream_not_allowed"),
+        ("/v1/x", format!("https://{}", other.address), 403, "upstream_not_allowed"),
+        ("/v1/x", "http://169.254.169.254/latest/meta-data".to_owned(), 403, "upstream_not_allowed"),
+        ("/v1/x", upstream.url(), 403, "upstream_not_allowed"),
+        ("/v1/x", secret, 400, "bad_scope"),
+        ("/to/default/v1/x", listed, 400, "bad_scope"),
+    ] {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: tap\r\nx-tapline-upstream: {url}\r\nContent-Length: 2\r\n\r\n{{}}"
+        );
+        let mut client = Peer::send(proxy.address, request).await;
+        let (head, body) = client.read_message().await;
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{url}: {head}");
+        assert_eq!(body["error"]["code"], code, "{url}: {body}");
+        assert!(!body.to_string().contains("secret"), "{body}");
+    }
+    let calls = proxy.finish().await;
+    assert_eq!(calls.len(), 6);
+    assert!(calls.iter().all(|call| call.end().starts_with("client_error Client ")));
+}

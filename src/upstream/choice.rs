@@ -1,0 +1,186 @@
+//! Upstreams that a client chooses by their URL: only at origins that the operator listed, so that nobody
+//! reaches through tapline what only tapline's machine can reach (server-side request forgery). No configured
+//! key goes there: the client's own does.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, HeaderName, uri::Scheme};
+
+use super::{OnClientGone, Upstream};
+use crate::model::{Error, ErrorCode};
+
+/// Where the client says its call shall go; never passed on.
+pub const UPSTREAM: HeaderName = HeaderName::from_static("x-tapline-upstream");
+
+/// The origins that may be chosen; none by default.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Choice {
+    origins: Vec<Upstream>,
+}
+
+impl Choice {
+    /// Entries are origins such as `https://api.groq.com` or `http://10.0.0.7:8000`; a host alone means https.
+    pub(super) fn parse(entries: &[String]) -> Result<Self, Error> {
+        let origins = entries.iter().map(|entry| {
+            let url =
+                if entry.contains("://") { entry.clone() } else { format!("{}://{entry}", Scheme::HTTPS) };
+            let beyond_host = url.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?', '*']));
+            if beyond_host {
+                return Err(Error::invalid(format!(
+                    "expected each of allowed_upstreams to be like https://api.groq.com or http://localhost:8000, \
+                     a host by its whole name and no path, found {entry:?}"
+                )));
+            }
+            Upstream::parse("allowed_upstreams", &url, None, None)
+        });
+        Ok(Self { origins: origins.collect::<Result<_, _>>()? })
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.origins.iter().any(Upstream::is_secure)
+    }
+
+    /// The upstream that the client's header names; `None` without the header.
+    pub(super) fn of(
+        &self,
+        headers: &HeaderMap,
+        on_client_gone: OnClientGone,
+    ) -> Result<Option<Upstream>, Error> {
+        let mut named = headers.get_all(UPSTREAM).iter();
+        let Some(url) = named.next() else { return Ok(None) };
+        let url = match (url.to_str(), named.next()) {
+            (Ok(url), None) => url,
+            _ => {
+                return Err(Error::invalid(format!("expected one readable header {UPSTREAM}, found others")));
+            }
+        };
+        let mut upstream = Upstream::parse(UPSTREAM.as_str(), url, None, None)?;
+        if !self.origins.iter().any(|origin| same(origin, &upstream)) {
+            return Err(Error::new(ErrorCode::Unauthorized, self.refusal(&upstream)));
+        }
+        // By its place, which is one of a few: the name is a label of metrics.
+        let usual = if upstream.is_secure() { 443 } else { 80 };
+        let to = &mut upstream.destination;
+        to.server_address.make_ascii_lowercase();
+        let mut name = to.server_address.clone();
+        if to.server_port != usual {
+            let _ = write!(name, ":{}", to.server_port);
+        }
+        to.upstream.clone_from(&name);
+        Ok(Some(Upstream { name, on_client_gone, ..upstream }))
+    }
+
+    fn refusal(&self, found: &Upstream) -> String {
+        let listed: Vec<_> = self.origins.iter().map(origin).collect();
+        let listed = if listed.is_empty() { "none is".to_owned() } else { listed.join(", ") };
+        format!(
+            "expected {UPSTREAM} to name an upstream that proxy.allowed_upstreams lists ({listed}), found {}; add \
+             it there, or name an upstream in the configuration and call /to/<name>/v1",
+            origin(found)
+        )
+    }
+}
+
+fn same(one: &Upstream, other: &Upstream) -> bool {
+    let (a, b) = (&one.destination, &other.destination);
+    one.scheme == other.scheme
+        && a.server_port == b.server_port
+        && a.server_address.eq_ignore_ascii_case(&b.server_address)
+}
+
+fn origin(upstream: &Upstream) -> String {
+    format!("{}://{}", upstream.scheme, upstream.place())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn choice(entries: &[&str]) -> Result<Choice, Error> {
+        Choice::parse(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>())
+    }
+
+    fn named(choice: &Choice, urls: &[&str]) -> Result<Option<Upstream>, Error> {
+        let headers = urls.iter().map(|url| (UPSTREAM, HeaderValue::from_str(url).unwrap())).collect();
+        choice.of(&headers, OnClientGone::Drain)
+    }
+
+    #[test]
+    fn a_listed_origin_is_reached_as_the_url_says() {
+        let choice = choice(&["api.groq.com", "http://127.0.0.1:8000", "https://[::1]:8443"]).unwrap();
+        assert!(choice.is_secure());
+        assert!(named(&choice, &[]).unwrap().is_none());
+        for (url, name, there) in [
+            ("https://api.groq.com/openai/v1", "api.groq.com", "https://api.groq.com/openai/v1/models"),
+            (
+                "https://API.groq.com:443/openai/v1/",
+                "api.groq.com",
+                "https://API.groq.com:443/openai/v1/models",
+            ),
+            ("http://127.0.0.1:8000", "127.0.0.1:8000", "http://127.0.0.1:8000/models"),
+            ("https://[::1]:8443/v1", "::1:8443", "https://[::1]:8443/v1/models"),
+        ] {
+            let upstream = named(&choice, &[url]).unwrap().unwrap();
+            assert_eq!(
+                (upstream.name.as_str(), upstream.destination.upstream.as_str()),
+                (name, name),
+                "{url}"
+            );
+            assert_eq!(upstream.uri("/models").unwrap().to_string(), there);
+            assert!(upstream.key.is_none(), "a configured key stays with its own upstream");
+            assert_eq!(upstream.on_client_gone, OnClientGone::Drain);
+        }
+        let groq = named(&choice, &["https://api.groq.com/openai/v1"]).unwrap().unwrap();
+        assert_eq!(groq.destination.provider, "groq");
+    }
+
+    #[test]
+    fn every_other_place_is_refused() {
+        let choice = choice(&["api.groq.com", "http://127.0.0.1:8000"]).unwrap();
+        for url in [
+            "http://api.groq.com/openai/v1",
+            "https://api.groq.com:8443/v1",
+            "https://api.groq.com.evil.example/v1",
+            "https://evil.example/api.groq.com",
+            "https://api.groq.com./v1",
+            "http://127.0.0.1:22/v1",
+            "http://127.0.0.1/v1",
+            "http://127.1:8000/v1",
+            "http://2130706433:8000/v1",
+            "http://[::ffff:127.0.0.1]:8000/v1",
+            "http://169.254.169.254/latest/meta-data",
+            "http://localhost:8000/v1",
+        ] {
+            let error = named(&choice, &[url]).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Unauthorized, "{url}: {error}");
+            assert!(error.message.contains("https://api.groq.com:443, http://127.0.0.1:8000"), "{error}");
+        }
+        for urls in [
+            &["https://api.groq.com@evil.example/v1"][..],
+            &["https://u:p@api.groq.com/v1"],
+            &["https://api.groq.com\\@evil.example/v1"],
+            &["https://api.groq.com/v1?x=1"],
+            &["file:///etc/passwd"],
+            &["//api.groq.com/v1"],
+            &["api.groq.com"],
+            &[""],
+            &["https://api.groq.com/v1", "https://evil.example/v1"],
+        ] {
+            let error = named(&choice, urls).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Invalid, "{urls:?}: {error}");
+        }
+        let none = named(&Choice::default(), &["https://api.groq.com"]).unwrap_err();
+        assert!(none.message.contains("none is"), "{none}");
+    }
+
+    #[test]
+    fn the_list_names_origins() {
+        for entry in
+            ["https://api.groq.com/v1", "*", "https://*.groq.com", "ftp://api.groq.com", "a?b", "a@b"]
+        {
+            assert!(choice(&[entry]).is_err(), "{entry}");
+        }
+    }
+}
