@@ -1,13 +1,13 @@
-//! `tapline export mlflow`: what the store here has, to an MLflow server.
+//! `tapline export mlflow`: what the store here has, to an MLflow server or a folder that MLflow reads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     import::{Bars, Place, place, tell, unreachable},
     output::Output,
     reach::{Found, Reach},
 };
-use crate::transfer::{Export, tracking::Tracking};
+use crate::transfer::{Export, ExportFolder, tracking::Tracking};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: tapline export mlflow http://127.0.0.1:5000")]
@@ -18,15 +18,19 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum To {
-    /// To an MLflow server, which gives runs and models new ids; the tag tapline.exportedAs has the old one. Done
-    /// again, it goes on where it stopped and sends nothing twice.
-    #[command(after_help = "Example: tapline export mlflow http://127.0.0.1:5000 --experiment prompt-dev")]
+    /// To an MLflow server, which gives runs and models new ids (the tag tapline.exportedAs has the old one), or
+    /// to a folder of MLflow's file store, where they keep them. Done again, it goes on where it stopped and sends
+    /// nothing twice.
+    #[command(
+        after_help = "Example: tapline export mlflow http://127.0.0.1:5000 --experiment prompt-dev\n         \
+        tapline export mlflow ./mlruns"
+    )]
     Mlflow(Mlflow),
 }
 
 #[derive(Debug, clap::Args)]
 struct Mlflow {
-    /// The address of the server.
+    /// The address of the server, or the folder.
     target: String,
     /// This experiment only; may be given several times.
     #[arg(long = "experiment", short = 'e', value_name = "NAME")]
@@ -42,6 +46,12 @@ struct Mlflow {
 pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let To::Mlflow(args) = args.to;
     let Place { store, artifacts } = place(args.data.as_deref(), false)?;
+    if !args.target.contains("://") {
+        let root = Path::new(&args.target);
+        let export = ExportFolder { store: &store, artifacts: &artifacts, root, only: &args.experiments };
+        let report = export.run(&Bars::new("exported", args.json)).await?;
+        return tell(&report, "exported", false, args.json, output);
+    }
     let target = Tracking::at(&args.target)?;
     // Another tapline answers here, and MLflow's server does not.
     let is_tapline = matches!(Reach::to(Some(&args.target), None).find().await, Ok(Found::Server(_)));

@@ -11,7 +11,7 @@ use super::{
     error::Failure,
     request::{Fields, missing},
 };
-use crate::model::metric::{HistoryPage, SampleQuery};
+use crate::model::metric::{HistoryPage, HistoryPlace, SampleQuery};
 
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
     vec![
@@ -51,18 +51,24 @@ async fn get_history(state: State, fields: Fields) -> Result<History, Failure> {
             ))
         })?),
     };
-    let offset = token.as_deref().map(offset).transpose()?.unwrap_or(0);
-    let page = HistoryPage { offset, limit };
+    let (offset, after) = token.as_deref().map(place).transpose()?.unwrap_or_default();
+    let page = HistoryPage { offset, after, limit };
     let (metrics, more) = state.store.metric_history(id, key, page).await?;
-    let next = offset + metrics.len() as u64;
-    Ok(History {
-        metrics: metrics.into_iter().map(Into::into).collect(),
-        next_page_token: more.then(|| STANDARD.encode(format!("{{\"offset\": {next}}}"))),
-    })
+    let last = metrics.last().filter(|_| more).map(HistoryPlace::from);
+    let next_page_token = last.map(|last| token_after(offset.saturating_add(metrics.len() as u64), last));
+    Ok(History { metrics: metrics.into_iter().map(Into::into).collect(), next_page_token })
 }
 
-/// The place that a page token stands for, `{"offset": N}` in base64 as MLflow's are.
-fn offset(token: &str) -> Result<u64, Failure> {
+/// `{"offset": N}` in base64 as MLflow's are, and the point before the page. Its value goes by its bits: they
+/// survive JSON, which has no NaN.
+fn token_after(offset: u64, last: HistoryPlace) -> String {
+    let HistoryPlace { timestamp, step, value } = last;
+    STANDARD
+        .encode(format!("{{\"offset\": {offset}, \"after\": [{timestamp}, {step}, {}]}}", value.to_bits()))
+}
+
+/// What a page token stands for; one that another server made has an offset alone.
+fn place(token: &str) -> Result<(u64, Option<HistoryPlace>), Failure> {
     let bytes = STANDARD
         .decode(token)
         .map_err(|_| Failure::invalid("Invalid page token, could not base64-decode"))?;
@@ -73,7 +79,12 @@ fn offset(token: &str) -> Result<u64, Failure> {
         return Err(Failure::invalid(format!("Invalid page token, parsed value={json}")));
     };
     let text = offset.as_str().map_or_else(|| offset.to_string(), str::to_owned);
-    text.parse().map_err(|_| Failure::invalid(format!("Invalid page token, not stringable {text}")))
+    let offset =
+        text.parse().map_err(|_| Failure::invalid(format!("Invalid page token, not stringable {text}")))?;
+    let Some(after) = json.get("after") else { return Ok((offset, None)) };
+    let (timestamp, step, bits): (i64, i64, u64) = serde_json::from_value(after.clone())
+        .map_err(|_| Failure::invalid(format!("Invalid page token, parsed value={json}")))?;
+    Ok((offset, Some(HistoryPlace { timestamp, step, value: f64::from_bits(bits) })))
 }
 
 async fn get_history_bulk(state: State, fields: Fields) -> Result<Bulk, Failure> {

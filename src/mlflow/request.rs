@@ -76,13 +76,22 @@ impl Fields {
         self.query.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
     }
 
-    fn value(&self, name: &str) -> Option<&Value> {
-        let value = self.json.get(name).or_else(|| self.json.get(&camel_case(name)?));
-        value.filter(|value| !value.is_null())
+    /// A field by either of its names; by both at once it says nothing certain, be one of them null.
+    fn value(&self, name: &str) -> Result<Option<&Value>, Failure> {
+        let value = match camel_case(name).and_then(|camel| self.json.get_key_value(&camel)) {
+            Some((camel, _)) if self.json.contains_key(name) => {
+                return Err(Failure::invalid(format!(
+                    "Request specifies both '{name}' and '{camel}'; provide only one of them."
+                )));
+            }
+            Some((_, value)) => Some(value),
+            None => self.json.get(name),
+        };
+        Ok(value.filter(|value| !value.is_null()))
     }
 
     pub(super) fn string(&self, name: &str) -> Result<Option<String>, Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(other) => Err(wrong_type(name, other)),
@@ -104,7 +113,7 @@ impl Fields {
 
     /// `run_id`, or `run_uuid` as old clients have it.
     pub(super) fn run_id(&self) -> Result<String, Failure> {
-        if self.value("run_id").is_none() && self.value("run_uuid").is_some() {
+        if self.value("run_id")?.is_none() && self.value("run_uuid")?.is_some() {
             return match self.string("run_uuid")? {
                 Some(id) if !id.is_empty() => Ok(id),
                 _ => Err(missing("run_id")),
@@ -114,14 +123,14 @@ impl Fields {
     }
 
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(None),
             Some(value) => integer(value).map(Some).ok_or_else(|| wrong_type(name, value)),
         }
     }
 
     pub(super) fn double(&self, name: &str) -> Result<Option<f64>, Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(None),
             Some(value) => double(value).map(Some).ok_or_else(|| wrong_type(name, value)),
         }
@@ -129,7 +138,7 @@ impl Fields {
 
     /// True or false, or the word for it.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(Value::String(word)) if word.eq_ignore_ascii_case("true") => Ok(Some(true)),
@@ -140,7 +149,7 @@ impl Fields {
 
     /// An enum's number or name, as text.
     pub(super) fn word(&self, name: &str) -> Result<Option<String>, Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
@@ -150,7 +159,7 @@ impl Fields {
 
     /// A list; absent is empty.
     pub(super) fn list(&self, name: &str) -> Result<&[Value], Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(&[]),
             Some(Value::Array(items)) => Ok(items),
             Some(other) => Err(wrong_type(name, other)),
@@ -158,13 +167,13 @@ impl Fields {
     }
 
     /// Whether the field is there at all, be it empty.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.value(name).is_some()
+    pub(super) fn has(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.value(name)?.is_some())
     }
 
     /// A list of text, from a body or from a query that repeats the name.
     pub(super) fn strings(&self, name: &str) -> Result<Vec<String>, Failure> {
-        if let Some(Value::String(_)) = self.value(name)
+        if let Some(Value::String(_)) = self.value(name)?
             && !self.query.is_empty()
         {
             return Ok(self.all_in_query(name));
@@ -201,7 +210,7 @@ impl Fields {
 
     /// An object as fields of its own, if it is there.
     pub(super) fn object(&self, name: &str) -> Result<Option<Self>, Failure> {
-        match self.value(name) {
+        match self.value(name)? {
             None => Ok(None),
             Some(Value::Object(json)) => Ok(Some(Self { json: json.clone(), ..Self::default() })),
             Some(other) => Err(wrong_type(name, other)),
@@ -384,6 +393,10 @@ mod tests {
         assert_eq!(fields.text("run_id").unwrap(), "r");
         assert_eq!(fields.text("artifact_directory_path").unwrap(), "p");
         assert_eq!(fields.text("key").unwrap(), "k");
+        for both in [json!({"run_id": "r", "runId": "r"}), json!({"run_id": "r", "runId": null})] {
+            let refused = Fields::of(both).text("run_id").unwrap_err().message;
+            assert_eq!(refused, "Request specifies both 'run_id' and 'runId'; provide only one of them.");
+        }
     }
 
     #[test]

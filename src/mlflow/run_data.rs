@@ -148,7 +148,7 @@ async fn log_inputs(state: State, fields: Fields) -> Result<Nothing, Failure> {
 
 async fn log_outputs(state: State, fields: Fields) -> Result<Nothing, Failure> {
     let id = fields.run_id()?;
-    if !fields.has("models") {
+    if !fields.has("models")? {
         return Err(missing("models"));
     }
     let models = fields

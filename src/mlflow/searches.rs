@@ -108,7 +108,7 @@ struct LoggedModels {
 
 async fn logged_models(state: State, fields: Fields) -> Result<LoggedModels, Failure> {
     let experiments = fields.strings("experiment_ids")?;
-    if experiments.is_empty() && !fields.has("experiment_ids") {
+    if experiments.is_empty() && !fields.has("experiment_ids")? {
         return Err(missing("experiment_ids"));
     }
     let limit = match fields.integer("max_results")?.unwrap_or(0) {

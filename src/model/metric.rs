@@ -35,12 +35,30 @@ pub struct MetricOfRun {
     pub metric: Metric,
 }
 
-/// Where a page of a metric's history begins: the points before it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Where a page of a metric's history begins, and how long it is.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct HistoryPage {
+    /// Points before it. Where `after` is known it leads, if the metric is kept point by point.
     pub offset: u64,
+    /// The point before it.
+    pub after: Option<HistoryPlace>,
     /// `None` for all.
     pub limit: Option<u64>,
+}
+
+/// A point's place in the history of its metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HistoryPlace {
+    /// Unix milliseconds.
+    pub timestamp: i64,
+    pub step: i64,
+    pub value: f64,
+}
+
+impl From<&Metric> for HistoryPlace {
+    fn from(point: &Metric) -> Self {
+        Self { timestamp: point.timestamp, step: point.step, value: point.value }
+    }
 }
 
 /// Which points of several runs' histories are sampled.

@@ -188,11 +188,12 @@ impl Export<'_> {
             self.batch(there, "metrics", vec![point(metric)]).await?;
             return Ok(1);
         }
-        let mut sent = 0;
+        let (mut sent, mut after) = (0, None);
         loop {
-            let page = HistoryPage { offset: sent, limit: Some(METRICS as u64) };
+            let page = HistoryPage { offset: sent, after, limit: Some(METRICS as u64) };
             let (points, more) = self.store.metric_history(run.to_owned(), metric.key.clone(), page).await?;
             sent += points.len() as u64;
+            after = points.last().map(Into::into);
             self.batch(there, "metrics", points.iter().map(point).collect()).await?;
             if !more || points.is_empty() {
                 return Ok(sent);

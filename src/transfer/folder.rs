@@ -40,10 +40,15 @@ struct ExperimentMeta {
 
 #[derive(Deserialize)]
 struct RunMeta {
-    #[serde(alias = "run_uuid")]
-    run_id: String,
-    #[serde(default, alias = "name")]
+    /// Both are there in what MLflow 2 wrote, `run_uuid` alone in what was before.
+    #[serde(default)]
+    run_id: Option<String>,
+    #[serde(default)]
+    run_uuid: Option<String>,
+    #[serde(default)]
     run_name: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
     #[serde(default)]
     user_id: Option<String>,
     #[serde(default)]
@@ -176,7 +181,7 @@ impl Folder {
     fn run(&self, experiment: &str, folder: &Path) -> Result<RunWhole, Error> {
         let meta: RunMeta = yaml(&folder.join(META))?;
         let tags: BTreeMap<String, String> = pairs(&folder.join("tags"))?.into_iter().collect();
-        let named = meta.run_name.filter(|name| !name.is_empty());
+        let named = meta.run_name.or(meta.name).filter(|name| !name.is_empty());
         let deleted = meta.lifecycle_stage.as_deref() == Some("deleted");
         let mut metrics = Vec::new();
         for (key, path) in files(&folder.join("metrics"))? {
@@ -188,7 +193,7 @@ impl Folder {
         }
         let mut run = RunWhole {
             run: Run {
-                id: meta.run_id,
+                id: meta.run_id.or(meta.run_uuid).unwrap_or_else(|| name(folder)),
                 experiment_id: experiment.to_owned(),
                 name: named.or_else(|| tags.get("mlflow.runName").cloned()).unwrap_or_default(),
                 user: meta.user_id.unwrap_or_default(),

@@ -1,11 +1,12 @@
 //! Experiments, runs, models and artifacts from one tracking server to another (layer 3): into the store from
-//! an MLflow server, a folder of its file store or its SQLite file, and from the store to an MLflow server.
+//! an MLflow server, a folder of its file store or its SQLite file, and from the store to an MLflow server or a folder.
 //!
 //! Both ways can be interrupted and begun again: what is there already is not written twice, and a run that is
 //! whole is not read again.
 
 mod decode;
 mod export;
+mod export_folder;
 mod files;
 mod folder;
 mod import;
@@ -14,6 +15,7 @@ mod source;
 pub mod tracking;
 
 pub use export::Export;
+pub use export_folder::ExportFolder;
 pub use import::Import;
 pub use source::Source;
 

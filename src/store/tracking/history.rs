@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{keys, read, system};
+use super::{keys, metrics::Point, read, system};
 use crate::model::{
     Error,
-    metric::{HistoryPage, Metric, MetricOfRun, SampleQuery},
+    metric::{HistoryPage, HistoryPlace, Metric, MetricOfRun, SampleQuery},
 };
 
 const NUMBER: &str = "SELECT number FROM runs WHERE id = ?1";
@@ -22,6 +22,12 @@ fn point(key: &str, row: &Row<'_>) -> rusqlite::Result<Metric> {
 const PAGE: &str = "
     SELECT timestamp, step, value, nan FROM metrics WHERE run = ?1 AND key = ?2
     ORDER BY timestamp, step, value, nan LIMIT ?3 OFFSET ?4";
+
+/// The same behind a point: the walk begins there, however far into the history that is.
+const PAGE_AFTER: &str = "
+    SELECT timestamp, step, value, nan FROM metrics WHERE run = ?1 AND key = ?2
+        AND (timestamp, step, value, nan) > (?4, ?5, ?6, ?7)
+    ORDER BY timestamp, step, value, nan LIMIT ?3";
 
 /// The points of a page and whether there are more. A run or metric that does not exist has no points.
 pub(super) fn page(
@@ -40,11 +46,22 @@ pub(super) fn page(
         return Ok((Vec::new(), false));
     };
     let asked = limit.map_or(-1, |limit| limit.saturating_add(1));
-    let offset = i64::try_from(page.offset).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(PAGE)?;
-    let mut points: Vec<Metric> = statement
-        .query_map(params![run, number, asked, offset], |row| point(key, row))?
-        .collect::<Result<_, _>>()?;
+    let mut points: Vec<Metric> = match page.after {
+        Some(HistoryPlace { timestamp, step, value }) => {
+            let Point { timestamp, step, value, nan } = Point::new(timestamp, step, value);
+            connection
+                .prepare_cached(PAGE_AFTER)?
+                .query_map(params![run, number, asked, timestamp, step, value, nan], |row| point(key, row))?
+                .collect::<Result<_, _>>()?
+        }
+        None => {
+            let offset = i64::try_from(page.offset).unwrap_or(i64::MAX);
+            connection
+                .prepare_cached(PAGE)?
+                .query_map(params![run, number, asked, offset], |row| point(key, row))?
+                .collect::<Result<_, _>>()?
+        }
+    };
     let more = limit.is_some_and(|limit| points.len() as i64 > limit);
     if more {
         points.pop();
@@ -66,7 +83,8 @@ pub(super) fn bulk(
         if left == 0 {
             break;
         }
-        let (points, _) = page(connection, &run_id, key, &HistoryPage { offset: 0, limit: Some(left) })?;
+        let (points, _) =
+            page(connection, &run_id, key, &HistoryPage { limit: Some(left), ..HistoryPage::default() })?;
         all.extend(points.into_iter().map(|metric| MetricOfRun { run_id: run_id.clone(), metric }));
     }
     Ok(all)

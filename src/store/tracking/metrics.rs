@@ -19,18 +19,18 @@ const LATEST: &str = "
 /// A point as it is stored. NaN is 0 and marked; infinities are the largest finite numbers (MLflow's way, so
 /// that every value can be compared and sent).
 #[derive(Clone, Copy)]
-struct Point {
-    timestamp: i64,
-    step: i64,
-    value: f64,
-    nan: bool,
+pub(super) struct Point {
+    pub(super) timestamp: i64,
+    pub(super) step: i64,
+    pub(super) value: f64,
+    pub(super) nan: bool,
 }
 
 impl Point {
-    fn of(metric: &Metric) -> Self {
-        let nan = metric.value.is_nan();
-        let value = if nan { 0.0 } else { metric.value.clamp(f64::MIN, f64::MAX) };
-        Self { timestamp: metric.timestamp, step: metric.step, value, nan }
+    pub(super) fn new(timestamp: i64, step: i64, value: f64) -> Self {
+        let nan = value.is_nan();
+        let value = if nan { 0.0 } else { value.clamp(f64::MIN, f64::MAX) };
+        Self { timestamp, step, value, nan }
     }
 
     fn is_after(&self, other: &Self) -> bool {
@@ -47,7 +47,7 @@ pub(super) fn log<'m>(
     let mut add = connection.prepare_cached(ADD)?;
     let mut latest: HashMap<&str, (i64, Point)> = HashMap::new();
     for metric in metrics {
-        let point = Point::of(metric);
+        let point = Point::new(metric.timestamp, metric.step, metric.value);
         let key = match latest.get_mut(metric.key.as_str()) {
             Some((key, known)) => {
                 if point.is_after(known) {

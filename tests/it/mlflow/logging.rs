@@ -60,6 +60,28 @@ async fn histories_come_in_pages_in_bulk_and_as_an_even_sample() {
     }
     assert_eq!(seen, (4001..=5000).collect::<Vec<_>>(), "every point once, in the order of time");
 
+    // As many values at one time and step as there are kinds of number.
+    let odd = ["NaN", "Infinity", "-Infinity", "0.1", "-0.0", "5e-324"]
+        .map(|value| json!({"key": "odd", "value": value, "timestamp": 1, "step": 1}));
+    tracking.post("runs/log-batch", json!({"run_id": one, "metrics": odd})).await;
+    let whole = history(&tracking, &format!("?run_id={one}&metric_key=odd")).await["metrics"].clone();
+    assert_eq!(whole.as_array().unwrap().len(), odd.len());
+    let mut found = Vec::new();
+    let mut token = String::new();
+    loop {
+        let query = format!("?run_id={one}&metric_key=odd&max_results=1&page_token={token}");
+        let page = history(&tracking, &query).await;
+        found.extend(page["metrics"].as_array().unwrap().clone());
+        match page["next_page_token"].as_str() {
+            Some(next) => token = next.replace('+', "%2B"),
+            None => break,
+        }
+    }
+    assert_eq!(json!(found), whole, "a page begins right behind the one before");
+    // A token of MLflow's own server.
+    let query = format!("?run_id={one}&metric_key=odd&max_results=1&page_token=eyJvZmZzZXQiOiAyfQ==");
+    assert_eq!(history(&tracking, &query).await["metrics"][0], whole[2]);
+
     let bulk =
         history(&tracking, &format!("-bulk?run_id={two}&run_id={one}&metric_key=loss&max_results=1005"))
             .await;

@@ -2,6 +2,7 @@
 //! (`tests/mlflow`) cannot ask.
 
 mod calls;
+mod commands;
 mod logging;
 mod writers;
 
@@ -14,7 +15,7 @@ struct Tracking {
     client: reqwest::Client,
     tapline: Running,
     _provider: Running,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Tracking {
@@ -22,7 +23,7 @@ impl Tracking {
         let data = tempfile::tempdir().unwrap();
         let provider = Running::simulator();
         let tapline = Running::server(&provider.url, data.path());
-        Self { client: client(), tapline, _provider: provider, _data: data }
+        Self { client: client(), tapline, _provider: provider, data }
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
