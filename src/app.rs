@@ -43,7 +43,7 @@ use crate::{
     store::Store,
     telemetry::Telemetry,
     ui,
-    upkeep::Indexer,
+    upkeep::{Indexer, Upkeep},
     upstream::{self, Upstream, Upstreams},
     wire::Limits,
 };
@@ -71,6 +71,9 @@ pub struct App {
     store: Store,
     exporting: Arc<Exporting>,
     indexer: Indexer,
+    /// Retention and dictionaries, and what ends them.
+    keeping: JoinHandle<()>,
+    upkeep_stop: watch::Sender<bool>,
     reloader: Reloader,
     watch: JoinHandle<()>,
     /// Ends live tails, at the first signal.
@@ -150,6 +153,9 @@ impl App {
                 })
             })
         };
+        let upkeep = Upkeep::new(settings.upkeep, store.clone(), journal.clone(), Arc::clone(&fresh), now);
+        let (upkeep_stop, upkeep_stopped) = watch::channel(false);
+        let keeping = tokio::spawn(upkeep.clone().run(upkeep_stopped));
         let asked = api::operations::State { telemetry: telemetry.clone(), health };
         let artifacts = Artifacts::open(&settings.artifacts, directory)?;
         let tracking = mlflow::State { store: store.clone(), artifacts, fresh: Arc::clone(&fresh), now };
@@ -157,7 +163,8 @@ impl App {
         let reading = api::State::new(store.clone(), fresh, now)
             .billing(prices, budgets)
             .stopping(tails_stop)
-            .with_upstreams(reachable);
+            .with_upstreams(reachable)
+            .kept(upkeep);
         let faces = api::router(reading)
             .merge(api::operations::router(asked))
             .merge(mlflow::router(tracking))
@@ -178,6 +185,8 @@ impl App {
             store,
             exporting,
             indexer,
+            keeping,
+            upkeep_stop,
             reloader,
             watch,
             tails,
@@ -231,6 +240,9 @@ impl App {
         self.journal.close();
         self.projector.finish(FINISH_LIMIT).await;
         self.exporting.end().await;
+        self.upkeep_stop.send_replace(true);
+        // A panic is in the log.
+        drop(self.keeping.await);
         self.indexer.end().await;
         self.store.close().await;
         Ok(())

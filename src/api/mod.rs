@@ -1,5 +1,6 @@
 //! The query API (layer 4): what was recorded, read over HTTP at `/api/v1`. The web page and the command line
-//! use nothing else. It only reads, but for costs that are priced anew and budgets of runs.
+//! use nothing else. It reads, removes what it is told to, prices costs anew and keeps runs' budgets; nothing else that
+//! was recorded is ever changed.
 
 mod bodies;
 mod budgets;
@@ -7,6 +8,7 @@ mod cache;
 mod calls;
 mod compare;
 mod costs;
+mod database;
 mod error;
 mod format;
 mod names;
@@ -44,6 +46,7 @@ use tokio::sync::watch;
 pub use budgets::{BudgetList, RunBudgetBody};
 pub use calls::{CallList, CallWhole};
 pub use compare::{Blame, BlameLine};
+pub use database::StoreReport;
 pub use error::{ErrorBody, ErrorDetail};
 pub use prices::{MissingPrices, PriceChanges, PriceList, TokenErrors, token_error_table};
 pub use run_whole::{DatasetUse, MetricPoint, RunWhole};
@@ -58,6 +61,7 @@ use crate::{
     model::{Error, UnixNanos},
     pricing::PriceTable,
     store::Store,
+    upkeep::Upkeep,
 };
 
 /// The price table that holds now: it may be another one after a reload.
@@ -80,6 +84,8 @@ pub struct State {
     /// Live tails end when this turns true, so that a shutdown does not wait for them.
     pub stop: watch::Receiver<bool>,
     pub upstreams: Arc<[UpstreamRow]>,
+    /// Removing and packing anew; `None` where the store is only read.
+    pub upkeep: Option<Upkeep>,
 }
 
 impl fmt::Debug for State {
@@ -97,7 +103,7 @@ impl State {
         let prices: Prices = Arc::new(|| Arc::clone(&EMBEDDED));
         // The sender is dropped: the receiver then keeps saying false for ever.
         let (stop, upstreams) = (watch::channel(false).1, Arc::default());
-        Self { store, fresh, now, prices, budgets: None, stop, upstreams }
+        Self { store, fresh, now, prices, budgets: None, stop, upstreams, upkeep: None }
     }
 
     /// With the table and the budgets of the server.
@@ -114,6 +120,19 @@ impl State {
     /// Tails end when `stop` turns true.
     pub fn stopping(self, stop: watch::Receiver<bool>) -> Self {
         Self { stop, ..self }
+    }
+
+    /// What is kept may be removed by this API, too.
+    pub fn kept(self, upkeep: Upkeep) -> Self {
+        Self { upkeep: Some(upkeep), ..self }
+    }
+
+    fn upkeep(&self) -> Result<&Upkeep, Error> {
+        self.upkeep.as_ref().ok_or_else(|| {
+            Error::conflict(
+                "expected a running server, found a store that is only read: start one with `tapline serve`",
+            )
+        })
     }
 
     /// Tells where calls can go.
@@ -138,19 +157,19 @@ pub(crate) fn sample_calls() -> Vec<crate::model::call::Settled> {
 fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
     vec![
         ("/api/v1/calls", get(calls::list)),
-        ("/api/v1/calls/{id}", get(calls::one)),
+        ("/api/v1/calls/{id}", get(calls::one).delete(database::erase_call)),
         ("/api/v1/calls/{id}/request", get(bodies::request)),
         ("/api/v1/calls/{id}/response", get(bodies::response)),
         ("/api/v1/calls/{id}/stream", get(stream::stream)),
         ("/api/v1/calls/{id}/blame", get(compare::blame)),
         ("/api/v1/calls/{id}/diff/{other}", get(compare::diff)),
         ("/api/v1/sessions", get(sessions::list)),
-        ("/api/v1/sessions/{id}", get(sessions::one)),
+        ("/api/v1/sessions/{id}", get(sessions::one).delete(database::erase_session)),
         ("/api/v1/sessions/{id}/log", get(sessions::log)),
         ("/api/v1/runs", get(runs::runs)),
-        ("/api/v1/runs/{id}", get(run_whole::run)),
+        ("/api/v1/runs/{id}", get(run_whole::run).delete(database::erase_run)),
         ("/api/v1/experiments", get(runs::experiments)),
-        ("/api/v1/experiments/{id}", get(runs::experiment)),
+        ("/api/v1/experiments/{id}", get(runs::experiment).delete(database::erase_experiment)),
         ("/api/v1/runs/{id}/budget", put(budgets::set).delete(budgets::clear)),
         ("/api/v1/budgets", get(budgets::list)),
         ("/api/v1/costs", get(costs::costs)),
@@ -162,6 +181,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<State>)> {
         ("/api/v1/prices/missing", get(prices::missing)),
         ("/api/v1/prices/explain", get(prices::explain)),
         ("/api/v1/token-errors", get(prices::token_errors)),
+        ("/api/v1/db", get(database::report)),
+        ("/api/v1/db/gc", post(database::gc)),
+        ("/api/v1/db/train", post(database::train)),
+        ("/api/v1/db/reindex", post(database::reindex)),
         ("/api/v1/tail", get(tail::tail)),
         ("/api/v1/upstreams", get(upstreams::upstreams)),
         ("/api/v1/openapi.json", get(openapi::document)),

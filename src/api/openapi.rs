@@ -5,7 +5,7 @@ use http::{Uri, header};
 use utoipa::OpenApi;
 
 use super::{
-    bodies, budgets, cache, calls, compare, costs,
+    bodies, budgets, cache, calls, compare, costs, database,
     error::{ErrorBody, Failure},
     format::Format,
     params, prices, reprice, run_whole, runs, search, sessions, stream, tail, upstreams,
@@ -26,6 +26,7 @@ use crate::model::Error;
         (name = "runs", description = "Runs and experiments, with MLflow's meaning."),
         (name = "costs", description = "Sums over calls."),
         (name = "search", description = "Full-text search over prompts and answers."),
+        (name = "store", description = "What is kept, and removing it."),
         (name = "meta", description = "About this API."),
     ),
     paths(
@@ -55,6 +56,14 @@ use crate::model::Error;
         prices::missing,
         prices::explain,
         prices::token_errors,
+        database::report,
+        database::gc,
+        database::train,
+        database::reindex,
+        database::erase_call,
+        database::erase_session,
+        database::erase_run,
+        database::erase_experiment,
         tail::tail,
         upstreams::upstreams,
         document,

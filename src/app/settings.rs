@@ -1,7 +1,7 @@
 //! What was configured, as each part of the application wants it. Nothing is defaulted or checked here:
 //! `config` has done both.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     artifacts,
@@ -16,7 +16,7 @@ use crate::{
         budget::{Budget, Spender},
     },
     otlp::{self, ExportConfig},
-    proxy, store, upstream,
+    proxy, store, upkeep, upstream,
 };
 
 /// Everything that can be set, each part by the module that owns it.
@@ -34,6 +34,7 @@ pub struct Settings {
     pub journal: journal::Config,
     pub store: store::Config,
     pub grouping: group::Config,
+    pub upkeep: upkeep::Config,
     pub export: ExportConfig,
     pub artifacts: artifacts::Config,
     pub prices: Prices,
@@ -80,6 +81,7 @@ impl Default for Settings {
             journal: journal::Config::default(),
             store: store::Config::default(),
             grouping: group::Config::default(),
+            upkeep: upkeep::Config::default(),
             export: ExportConfig::default(),
             artifacts: artifacts::Config::default(),
             prices: Prices::default(),
@@ -102,6 +104,7 @@ impl TryFrom<config::Settings> for Settings {
             journal,
             store,
             sessions,
+            retention,
             export,
             ..
         } = settings;
@@ -195,6 +198,21 @@ impl TryFrom<config::Settings> for Settings {
                 sessions: store::SessionsConfig { infer: sessions.infer, except: sessions.except },
             },
             grouping: group::Config { keys: sessions.keys },
+            upkeep: {
+                let life = |life: Duration| (!life.is_zero()).then_some(life);
+                let lives = |of: BTreeMap<String, Duration>| {
+                    of.into_iter().map(|(name, of)| (name, life(of))).collect()
+                };
+                upkeep::Config {
+                    general: upkeep::Life {
+                        payload: life(retention.payload),
+                        metadata: life(retention.metadata),
+                    },
+                    payload_of: lives(retention.payload_by_experiment),
+                    metadata_of: lives(retention.metadata_by_experiment),
+                    every: retention.every,
+                }
+            },
             export: ExportConfig {
                 endpoint: export.endpoint.unwrap_or_default(),
                 protocol: match export.protocol {

@@ -8,8 +8,10 @@ mod budgets;
 mod calls;
 mod config;
 mod cost;
+mod db;
 mod demo;
 mod diff;
+mod erase;
 mod experiments;
 mod export;
 mod filter;
@@ -113,6 +115,10 @@ enum Command {
     Budgets(budgets::Args),
     /// Show what tapline's own figures are worth.
     Stats(stats::Args),
+    /// Erase a call, session, run or experiment.
+    Erase(erase::Args),
+    /// Look after the store: sizes, retention, dictionaries, index.
+    Db(db::Args),
 }
 
 impl Command {
@@ -140,6 +146,8 @@ impl Command {
             Self::Prices(args) => prices::run(args, output).await,
             Self::Budgets(args) => budgets::run(args, output).await,
             Self::Stats(args) => stats::run(args, output).await,
+            Self::Erase(args) => erase::run(args, output).await,
+            Self::Db(args) => db::run(args, output).await,
         }
     }
 }

@@ -160,9 +160,29 @@ impl Api {
         query: &[(&str, String)],
         headers: &[(&'static str, String)],
     ) -> anyhow::Result<Answer> {
+        self.request(http::Method::GET, path, query, headers).await
+    }
+
+    /// As `get`, with a method that changes something.
+    pub(super) async fn ask(
+        &self,
+        method: http::Method,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<Answer> {
+        self.request(method, path, query, &[]).await
+    }
+
+    async fn request(
+        &self,
+        method: http::Method,
+        path: &str,
+        query: &[(&str, String)],
+        headers: &[(&'static str, String)],
+    ) -> anyhow::Result<Answer> {
         let (status, headers, body) = match &self.place {
             Place::Server { client, base } => {
-                let mut request = client.get(at(base, path, query));
+                let mut request = client.request(method, at(base, path, query));
                 for (name, value) in headers {
                     request = request.header(*name, value);
                 }
@@ -178,7 +198,8 @@ impl Api {
                 let target = url
                     .query()
                     .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-                let mut request = http::Request::get(target).header(header::HOST, "tapline.local");
+                let mut request =
+                    http::Request::builder().method(method).uri(target).header(header::HOST, "tapline.local");
                 for (name, value) in headers {
                     request = request.header(*name, value);
                 }
@@ -240,13 +261,27 @@ impl Api {
     ) -> anyhow::Result<T> {
         let answer =
             self.get(path, query, &[(header::ACCEPT.as_str(), "application/json".to_owned())]).await?;
-        let bytes = answer.body.collect().await.context("the answer broke off")?.to_bytes();
-        serde_json::from_slice(&bytes)
-            .context("the answer is not what this version expects; is the server of another version?")
+        answer.json().await
+    }
+
+    /// Asks with a method that changes something, and reads what came of it.
+    pub(super) async fn change<T: DeserializeOwned>(
+        &self,
+        method: http::Method,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
+        self.ask(method, path, query).await?.json().await
     }
 }
 
 impl Answer {
+    async fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+        let bytes = self.body.collect().await.context("the answer broke off")?.to_bytes();
+        serde_json::from_slice(&bytes)
+            .context("the answer is not what this version expects; is the server of another version?")
+    }
+
     /// Hands the body on as it comes.
     pub(super) async fn pour(self, mut into: impl FnMut(Bytes) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let mut stream = self.body.into_data_stream();

@@ -10,7 +10,9 @@ use crate::model::{
     budget::{Action, Each, Window, parse_limit},
 };
 
-use super::units::{duration, expect, expect_private, flag, holds_no_key, positive_duration, size, text};
+use super::units::{
+    duration, expect, expect_private, flag, holds_no_key, parse_duration, positive_duration, size, text,
+};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -33,6 +35,7 @@ pub struct Settings {
     pub journal: JournalSection,
     pub store: StoreSection,
     pub sessions: SessionsSection,
+    pub retention: RetentionSection,
     pub export: ExportSection,
     pub artifacts: ArtifactsSection,
     /// `[[budgets]]`, none by default.
@@ -154,6 +157,23 @@ pub struct SessionsSection {
     /// Experiment by fingerprint of the key.
     #[serde(deserialize_with = "pairs")]
     pub keys: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSection {
+    /// Zero: for ever.
+    #[serde(deserialize_with = "duration")]
+    pub payload: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub metadata: Duration,
+    /// By experiment name or id.
+    #[serde(deserialize_with = "lives")]
+    pub payload_by_experiment: BTreeMap<String, Duration>,
+    #[serde(deserialize_with = "lives")]
+    pub metadata_by_experiment: BTreeMap<String, Duration>,
+    #[serde(deserialize_with = "positive_duration")]
+    pub every: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -460,6 +480,18 @@ fn variable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
             (letters && !name.is_empty()).then(|| Some(name.to_owned()))
         },
     )
+}
+
+fn lives<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Duration>, D::Error> {
+    expect(deserializer, "experiments and durations, such as \"prompt-dev=7d, evaluation=0s\"", |value| {
+        let pairs = value.as_str()?.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+        pairs
+            .map(|pair| {
+                let (name, life) = pair.rsplit_once('=')?;
+                Some((name.trim().to_owned(), parse_duration(life)?))
+            })
+            .collect()
+    })
 }
 
 fn positive_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -19,6 +19,8 @@ const BODY_MAX: usize = 16 << 20;
 /// Bytes of a body in one frame: room for kind, call id and time beside it.
 pub(super) const PIECE: usize = BODY_MAX - 64;
 
+/// A frame that was erased: its call is not told, and its payload is zeros.
+const ERASED: u8 = 0;
 const SENT: u8 = 2;
 const RECEIVED: u8 = 4;
 const RESTARTED: u8 = 6;
@@ -146,6 +148,30 @@ pub(super) fn record(frame: &[u8]) -> Option<Record> {
         RESTARTED => Record::Restarted { at: UnixNanos(i64::from_le_bytes(payload.try_into().ok()?)) },
         _ => return None,
     })
+}
+
+/// The call that an intact frame belongs to; `None` for one that was erased.
+pub(super) fn call(frame: &[u8]) -> Option<CallId> {
+    let call = CallId(frame.get(HEAD + 1..HEAD + BODY_MIN)?.try_into().ok()?);
+    (!is_erased(frame)).then_some(call)
+}
+
+pub(super) fn is_erased(frame: &[u8]) -> bool {
+    frame.get(HEAD) == Some(&ERASED)
+}
+
+/// What stands in an intact frame's place when it is erased: as long, and intact.
+pub(super) fn erased(frame: &[u8]) -> Vec<u8> {
+    let mut blank = frame.get(..8).unwrap_or_default().to_vec();
+    blank.resize(frame.len(), 0);
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(blank.get(4..8).unwrap_or_default());
+    checksum.update(blank.get(HEAD..).unwrap_or_default());
+    let checksum = checksum.finalize().to_le_bytes();
+    if let Some(place) = blank.get_mut(8..HEAD) {
+        place.copy_from_slice(&checksum);
+    }
+    blank
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

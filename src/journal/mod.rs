@@ -9,6 +9,7 @@
 mod ack;
 mod codec;
 mod config;
+mod erase;
 mod frame;
 mod ledger;
 mod lock;
@@ -24,6 +25,7 @@ mod writer;
 mod tests;
 
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -46,7 +48,7 @@ use self::{
     shared::{Pushed, Shared},
     writer::Writer,
 };
-use crate::model::{Error, UnixNanos, record::Record};
+use crate::model::{CallId, Error, UnixNanos, record::Record};
 
 /// A place in the journal: bytes since its beginning, over all segments.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -197,6 +199,14 @@ impl Journal {
     /// Everything before is applied: whole segments before it may be deleted.
     pub fn release(&self, before: Position) {
         self.handle.shared.release(before);
+    }
+
+    /// Overwrites what the segments still say of calls that have ended and were read; returns the number of
+    /// frames. Blocks while it reads and writes files.
+    pub fn erase(&self, calls: &HashSet<CallId>) -> Result<u64, Error> {
+        erase::erase(&self.handle.shared, calls).map_err(|error| {
+            Error::internal(format!("expected to erase calls from the journal, found: {error}"))
+        })
     }
 
     /// Whether new calls should be refused: the policy is `refuse`, and the journal is broken or nearly

@@ -173,7 +173,9 @@ impl Reader {
                     let end = found.start + (scan.offset() - HEADER);
                     let length = range.len() as u64;
                     self.position = end;
-                    match frame::record(scan.bytes(range)) {
+                    let frame = scan.bytes(range);
+                    match frame::record(frame) {
+                        None if frame::is_erased(frame) => {}
                         Some(record) => {
                             *bytes += length;
                             let start = Position(end - length);

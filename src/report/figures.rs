@@ -109,6 +109,22 @@ pub fn ns_of_ms(ms: f64) -> i64 {
     (ms * 1e6).round() as i64
 }
 
+/// A size with three digits at most: `512 B`, `1.21 KB`, `34.5 MB`.
+pub fn bytes(size: u64) -> String {
+    if size < 1_000 {
+        return format!("{size} B");
+    }
+    let (mut size, mut unit) = (size as f64, "B");
+    for larger in ["KB", "MB", "GB", "TB"] {
+        if size < 999.5 {
+            break;
+        }
+        (size, unit) = (size / 1e3, larger);
+    }
+    let decimals = if size < 10.0 { 2 } else { usize::from(size < 100.0) };
+    format!("{size:.decimals$} {unit}")
+}
+
 /// A count with thousands apart: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();

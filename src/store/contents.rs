@@ -9,6 +9,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    dictionaries::Kind,
     heads::Templates,
     kinds,
     packing::{Packer, Unpacker},
@@ -88,7 +89,6 @@ impl Interned {
         self.kinds.push((key, id));
     }
 
-    #[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
     /// Remembers from here on what is handed out, so that it is not taken for dead.
     pub(super) fn watch(&mut self) {
         self.watched = Some(Watched::default());
@@ -101,12 +101,10 @@ impl Interned {
         }
     }
 
-    #[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
     pub(super) fn watched(&self) -> Option<&Watched> {
         self.watched.as_ref()
     }
 
-    #[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
     pub(super) fn unwatch(&mut self) {
         self.watched = None;
     }
@@ -145,6 +143,31 @@ pub(super) fn intern(connection: &Connection, interned: &mut Interned, bytes: &[
         return Ok(id);
     }
     let body = recipes::content(connection, interned, bytes)?;
+    insert(connection, interned, hash, bytes, &body)
+}
+
+/// As `intern`, for a text that others refer to and that refers to none itself.
+pub(super) fn intern_text(
+    connection: &Connection,
+    interned: &mut Interned,
+    bytes: &[u8],
+) -> Result<i64, Error> {
+    let hash = hash(bytes);
+    if let Some(id) = find(connection, interned, &hash)? {
+        return Ok(id);
+    }
+    let mut body = Vec::new();
+    interned.packer.pack(Kind::Content, bytes, &mut body)?;
+    insert(connection, interned, hash, bytes, &body)
+}
+
+fn insert(
+    connection: &Connection,
+    interned: &mut Interned,
+    hash: ContentHash,
+    bytes: &[u8],
+    body: &[u8],
+) -> Result<i64, Error> {
     connection.prepare_cached(INSERT)?.execute(params![bytes.len(), body])?;
     let id = connection.last_insert_rowid();
     connection.prepare_cached(INSERT_HASH)?.execute(params![hash, id])?;
@@ -162,6 +185,28 @@ pub(super) fn append(
     id: i64,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
+    append_as(connection, unpacker, id, out, recipes::append_content)
+}
+
+/// Appends the bytes of a text, which refers to nothing: a damaged file cannot send this round in circles.
+pub(super) fn append_text(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    id: i64,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    append_as(connection, unpacker, id, out, |connection, unpacker, body, size, out| {
+        unpacker.unpack(connection, body, size, out)
+    })
+}
+
+fn append_as(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    id: i64,
+    out: &mut Vec<u8>,
+    unpack: impl Fn(&Connection, &mut Unpacker, &[u8], usize, &mut Vec<u8>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut statement = connection.prepare_cached(READ)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else {
@@ -170,7 +215,7 @@ pub(super) fn append(
     let size: usize = row.get(0)?;
     let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
     let before = out.len();
-    recipes::append_content(connection, unpacker, body, size, out)
+    unpack(connection, unpacker, body, size, out)
         .map_err(|error| Error::internal(format!("content {id}: {}", error.message)))?;
     if out.len() - before != size {
         return Err(Error::internal(format!(
@@ -178,6 +223,23 @@ pub(super) fn append(
             out.len() - before
         )));
     }
+    Ok(())
+}
+
+/// Puts other bytes in a content's place. Nobody finds it by its old hash any more.
+pub(super) fn replace(
+    connection: &Connection,
+    interned: &mut Interned,
+    id: i64,
+    before: &[u8],
+    after: &[u8],
+) -> Result<(), Error> {
+    let mut body = Vec::new();
+    interned.packer.pack(Kind::Content, after, &mut body)?;
+    let set = "UPDATE contents SET size = ?2, body = ?3 WHERE id = ?1";
+    connection.prepare_cached(set)?.execute(params![id, after.len(), body])?;
+    let forget = "DELETE FROM content_hashes WHERE hash = ?1 AND content = ?2";
+    connection.prepare_cached(forget)?.execute(params![hash(before), id])?;
     Ok(())
 }
 

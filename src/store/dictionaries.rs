@@ -41,10 +41,12 @@ const WORTH: f64 = 0.05;
 const NEWEST: &str = "SELECT id, body FROM dictionaries WHERE kind = ?1 ORDER BY id DESC LIMIT 1";
 
 pub(super) fn newest(connection: &Connection, kind: Kind) -> Result<Option<(i64, Vec<u8>)>, Error> {
-    Ok(connection
+    let newest: Option<(i64, Vec<u8>)> = connection
         .prepare_cached(NEWEST)?
         .query_row([kind.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
+        .optional()?;
+    // An empty one says that there is none.
+    Ok(newest.filter(|(_, body)| !body.is_empty()))
 }
 
 const BODY: &str = "SELECT body FROM dictionaries WHERE id = ?1";
@@ -118,7 +120,8 @@ pub(super) fn keep(
     Ok(connection.last_insert_rowid())
 }
 
-const ALL: &str = "SELECT id, kind, trained_at, samples, length(body) FROM dictionaries ORDER BY id";
+const ALL: &str =
+    "SELECT id, kind, trained_at, samples, length(body) FROM dictionaries WHERE length(body) > 0 ORDER BY id";
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<DictionaryStats>, Error> {
     let mut statement = connection.prepare_cached(ALL)?;
@@ -132,4 +135,14 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<DictionaryStats>, Error
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const RETIRE: &str = "INSERT INTO dictionaries (kind, trained_at, samples, body) VALUES (?1, 0, 0, x'')";
+
+/// Puts an empty dictionary in place of each kind's newest: none is used until the next training.
+pub(super) fn retire(connection: &Connection) -> Result<(), Error> {
+    for kind in Kind::ALL {
+        connection.prepare_cached(RETIRE)?.execute([kind.as_str()])?;
+    }
+    Ok(())
 }

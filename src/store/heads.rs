@@ -270,34 +270,73 @@ fn fill(lines: &[Line], input: &mut &[u8]) -> Option<Vec<Header>> {
     }
 }
 
-/// The templates that heads refer to.
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
-pub(super) fn references(heads: &[u8], found: &mut Vec<i64>) -> Result<(), Error> {
+/// By template, the lines (the first 64) that all heads which use it say whole themselves.
+pub(super) type Overridden = HashMap<i64, u64>;
+
+/// The templates that heads refer to, and what they take from them.
+pub(super) fn references(
+    heads: &[u8],
+    found: &mut Vec<i64>,
+    templates: &mut Overridden,
+) -> Result<(), Error> {
     let damaged = || Error::internal("expected the headers of a call, found damaged bytes");
     if heads.first() == Some(&JSON) {
         return Ok(());
     }
     let mut input = heads;
     while let Some(tag) = take(&mut input) {
-        let skipped = match tag {
-            WHOLE => pull_length(&mut input).and_then(|_| pull_bytes(&mut input)).map(|_| ()),
-            TEMPLATE => {
-                found.push(pull_id(&mut input).ok_or_else(damaged)?);
-                skip_differences(&mut input)
+        match tag {
+            WHOLE => {
+                pull_length(&mut input).and_then(|_| pull_bytes(&mut input)).ok_or_else(damaged)?;
             }
-            _ => None,
-        };
-        skipped.ok_or_else(damaged)?;
+            TEMPLATE => {
+                let id = pull_id(&mut input).ok_or_else(damaged)?;
+                let lines = skip_differences(&mut input).ok_or_else(damaged)?;
+                found.push(id);
+                *templates.entry(id).or_insert(u64::MAX) &= lines;
+            }
+            _ => return Err(damaged()),
+        }
     }
     Ok(())
 }
 
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
-fn skip_differences(input: &mut &[u8]) -> Option<()> {
-    while pull_length(input)? != END {
-        pull_value(input)?;
+/// Takes lines out of a template that nothing is taken from any more; its names stay.
+pub(super) fn blank(
+    connection: &Connection,
+    interned: &mut Interned,
+    id: i64,
+    lines: u64,
+) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    contents::append(connection, &mut Unpacker::default(), id, &mut bytes)?;
+    let Some(mut all) = read_template(&bytes) else { return Ok(()) };
+    let mut changed = false;
+    for (number, line) in all.iter_mut().enumerate().take(64) {
+        if lines & (1 << number) != 0 && !(line.before.is_empty() && line.after.is_empty()) {
+            (line.before, line.after, line.whole) = (String::new(), String::new(), false);
+            changed = true;
+        }
     }
-    Some(())
+    if changed {
+        contents::replace(connection, interned, id, &bytes, &template(&all))?;
+    }
+    Ok(())
+}
+
+/// Skips what differs from a template; returns the lines that are said whole.
+fn skip_differences(input: &mut &[u8]) -> Option<u64> {
+    let mut lines = 0;
+    loop {
+        let number = pull_length(input)?;
+        if number == END {
+            return Some(lines);
+        }
+        pull_value(input)?;
+        if number.is_multiple_of(2) && number / 2 <= 64 {
+            lines |= 1 << (number / 2 - 1);
+        }
+    }
 }
 
 /// Heads with their packed lines packed better; `None` where none can be.
@@ -373,7 +412,7 @@ mod tests {
             let read = decode_both(&connection, &mut Unpacker::default(), &out).unwrap();
             assert_eq!(read, (request, response));
             let mut found = Vec::new();
-            references(&out, &mut found).unwrap();
+            references(&out, &mut found, &mut Overridden::new()).unwrap();
             assert_eq!(found.len(), if number == 0 { 0 } else { 2 });
             sizes.push(out.len());
         }

@@ -98,3 +98,13 @@ fn share(connection: &Connection, upstream: &str, known: &Known) -> Result<(), E
     connection.prepare_cached(SHARE)?.execute(params![upstream, known.job, made_by, counted_by])?;
     Ok(())
 }
+
+/// Forgets what a call has to do with jobs, and jobs that no call has anything to do with any more.
+pub(super) fn forget(connection: &Connection, call: CallId) -> Result<(), Error> {
+    connection.prepare_cached("UPDATE jobs SET made_by = NULL WHERE made_by = ?1")?.execute([call.0])?;
+    connection
+        .prepare_cached("UPDATE jobs SET counted_by = NULL WHERE counted_by = ?1")?
+        .execute([call.0])?;
+    connection.prepare_cached("DELETE FROM jobs WHERE made_by IS NULL AND counted_by IS NULL")?.execute([])?;
+    Ok(())
+}

@@ -68,3 +68,12 @@ pub(super) fn asked(connection: &Connection, filter: &CallFilter) -> Result<Opti
         connection.prepare_cached(&["SELECT id FROM kinds WHERE ", &terms.join(" AND ")].concat())?;
     Ok(Some(statement.query_map(&*values, |row| row.get(0))?.collect::<Result<_, _>>()?))
 }
+
+const DROP_UNUSED: &str =
+    "DELETE FROM kinds WHERE NOT EXISTS (SELECT 1 FROM spans INDEXED BY spans_by_kind WHERE kind = kinds.id)";
+
+/// Drops kinds that no call is of any more; whoever remembers kinds forgets them after this.
+pub(super) fn drop_unused(connection: &Connection) -> Result<(), Error> {
+    connection.prepare_cached(DROP_UNUSED)?.execute([])?;
+    Ok(())
+}

@@ -136,6 +136,49 @@ pub(super) fn add(
     Ok(())
 }
 
+const OF_CALL: &str = "
+    SELECT c.cacheable, c.missed, c.lost, c.cause, c.disputed, l.system, l.tools
+    FROM cache AS c JOIN links AS l ON l.sequence = c.sequence WHERE c.sequence = ?1";
+const SUBTRACT: &str = "
+    UPDATE cache_sums SET
+        calls = calls - 1, input_tokens = input_tokens - ?9, cacheable_tokens = cacheable_tokens - ?10,
+        read_tokens = read_tokens - ?11, missed_tokens = missed_tokens - ?12, lost = lost - ?13,
+        unpriced_calls = unpriced_calls - ?14, disputed_calls = disputed_calls - ?15
+    WHERE day = ?1 AND experiment_id = ?2 AND run_id = ?3 AND provider = ?4 AND model = ?5 AND prompt = ?6
+        AND user = ?7 AND cause = ?8";
+const DROP_EMPTY: &str = "DELETE FROM cache_sums WHERE calls = 0";
+
+/// Takes a call out of the ledger's sums; returns what its session's row has of it: tokens missed and what they
+/// cost.
+pub(super) fn subtract(connection: &Connection, sequence: i64, call: &Call) -> Result<(i64, i64), Error> {
+    type Facts = (u64, u64, Option<i64>, Option<i64>, bool, i64, i64);
+    let read = |row: &Row<'_>| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+    };
+    let facts: Option<Facts> = connection.prepare_cached(OF_CALL)?.query_row([sequence], read).optional()?;
+    let Some((cacheable, missed, lost, cause, disputed, system, tools)) = facts else { return Ok((0, 0)) };
+    let missed = missed.min(MOST_TOKENS);
+    connection.prepare_cached(SUBTRACT)?.execute(params![
+        call.started_at.0.div_euclid(UnixNanos::DAY),
+        call.experiment_id,
+        call.run_id.as_deref().unwrap_or_default(),
+        call.provider,
+        call.model().unwrap_or_default(),
+        hash::join(system as u64, tools as u64) as i64,
+        call.user.as_deref().unwrap_or_default(),
+        cause.unwrap_or(0),
+        call.usage.input.unwrap_or(0).min(MOST_TOKENS),
+        cacheable.min(MOST_TOKENS),
+        call.usage.cache_read.unwrap_or(0).min(MOST_TOKENS),
+        missed,
+        lost.filter(|_| missed > 0).unwrap_or(0),
+        missed > 0 && lost.is_none(),
+        disputed,
+    ])?;
+    connection.prepare_cached(DROP_EMPTY)?.execute([])?;
+    Ok(if missed > 0 { (missed as i64, lost.unwrap_or(0)) } else { (0, 0) })
+}
+
 /// Who shares a cache: calls with one key to one model of one provider. Wider than that a provider may share
 /// or not; nobody is blamed on a guess.
 fn lane(call: &Call) -> u64 {

@@ -9,7 +9,7 @@ mod recent;
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) use blame::{blame, inherited, link};
-pub(super) use prompts::{Kept, Prompt, Prompts, Resolver};
+pub(super) use prompts::{Kept, Prompt, Prompts, Resolver, detach};
 pub(super) use recent::Recent;
 
 use self::known::StoreKnown;
@@ -179,6 +179,29 @@ pub(super) fn insert(
         return ledger::add(write, sequence, call, lineage, outline, link, &prompt);
     }
     sessions::add(write.connection, sequence, call, place.parent_session.as_deref())
+}
+
+const ORPHAN: &str = "
+    UPDATE links SET parent = NULL, kind = NULL, rule = NULL, confidence = 0, matched = 0 WHERE parent = ?1";
+
+/// Lets those that go on from a call stand for themselves, because it goes.
+pub(super) fn orphan(connection: &Connection, sequence: i64) -> Result<(), Error> {
+    connection.prepare_cached(ORPHAN)?.execute([sequence])?;
+    Ok(())
+}
+
+const BASED: &str = "
+    SELECT sequence, base FROM links WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+
+/// The next calls behind `after`, and whose prompt theirs is a step on from.
+pub(super) fn based(
+    connection: &Connection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, Option<i64>)>, Error> {
+    let mut statement = connection.prepare_cached(BASED)?;
+    let rows = statement.query_map([after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 const ADOPT: &str = "

@@ -12,8 +12,10 @@ mod contents;
 mod costs;
 mod cursors;
 mod dictionaries;
+mod expiry;
 mod heads;
 mod jobs;
+mod keeping;
 mod kinds;
 mod ledger;
 mod links;
@@ -33,11 +35,13 @@ mod search;
 mod sessions;
 mod settle;
 mod stats;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod texts;
 mod token_errors;
 mod totals;
+mod traces;
 mod tracking;
 mod training;
 mod weave;
@@ -54,12 +58,17 @@ use std::{
 
 use tokio::sync::broadcast;
 
+#[cfg(test)]
+pub(crate) use self::tests::sample_call;
 use self::{dictionaries::Kind, place::Place, readers::Readers, texts::Texts, writer::Writer};
 pub use self::{
+    expiry::{Cutoffs, Found, Target},
     links::SessionsConfig,
     mlflow::MlflowDatabase,
     stats::{DictionaryStats, StoreStats},
+    sweep::{Ids, Swept},
     texts::{TextHit, TextHits, TextOrder, TextQuery},
+    traces::Traces,
     training::{Repacking, Training},
 };
 use crate::{

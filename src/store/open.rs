@@ -37,6 +37,8 @@ pub(super) fn writing(config: &Config, file: &Path) -> Result<Connection, Error>
     // parsed again for every value that is bound: measured, a third of the writer's time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // What is deleted is overwritten, so that erasing leaves nothing behind in a page.
+    connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;

@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     Side, arrivals, calls,
     contents::Interned,
-    heads,
+    dictionaries::Kind,
+    heads::{self, Overridden},
     packing::Unpacker,
     recipes::{self, Outline, References},
 };
@@ -121,33 +122,49 @@ pub(super) fn with_heads(
     (call.request_headers, call.response_headers) = heads(connection, unpacker, sequence)?;
     Ok(call)
 }
-
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
 const REFERENCES: &str = "SELECT heads, request, response FROM payloads WHERE sequence = ?1";
 
 /// What the payload at `sequence` refers to.
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
 pub(super) fn references(
     connection: &Connection,
     unpacker: &mut Unpacker,
     sequence: i64,
     found: &mut References,
+    templates: &mut Overridden,
 ) -> Result<(), Error> {
     let row: Option<(Vec<u8>, Vec<u8>, Vec<u8>)> = connection
         .prepare_cached(REFERENCES)?
         .query_row([sequence], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((heads, request, response)) = row else { return Ok(()) };
-    heads::references(&heads, &mut found.contents)?;
+    heads::references(&heads, &mut found.contents, templates)?;
     found.of_recipe(connection, unpacker, &request)?;
     found.of_recipe(connection, unpacker, &response)
 }
-
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
 const DELETE: &str = "DELETE FROM payloads WHERE sequence = ?1";
 
 /// Ends the life of a payload; what it alone referred to is for the sweep.
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
 pub(super) fn delete(connection: &Connection, sequence: i64) -> Result<bool, Error> {
     Ok(connection.prepare_cached(DELETE)?.execute([sequence])? > 0)
+}
+
+/// Appends the bytes that are packed in the payload itself: heads, and what is left of the response.
+pub(super) fn packed_bytes(
+    connection: &Connection,
+    unpacker: &mut Unpacker,
+    sequence: i64,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let row: Option<(Vec<u8>, Vec<u8>)> = connection
+        .prepare_cached("SELECT heads, response FROM payloads WHERE sequence = ?1")?
+        .query_row([sequence], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((heads, response)) = row else { return Ok(()) };
+    let mut unpack = |_: Kind, size: usize, packed: &[u8]| {
+        unpacker.unpack(connection, packed, size, out)?;
+        Ok(None)
+    };
+    heads::repacked(&heads, &mut unpack)?;
+    recipes::repacked(&response, Kind::Response, &mut unpack)?;
+    Ok(())
 }

@@ -15,6 +15,7 @@
 //! A content's own bytes are packed (`packing`), or a recipe behind the byte `RECIPE`.
 
 mod outline;
+mod references;
 mod repack;
 
 use std::ops::Range;
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 
 pub(super) use self::{
     outline::Outline,
+    references::References,
     repack::{Again, repacked, repacked_content},
 };
 use super::{
@@ -195,7 +197,7 @@ fn answer(
             return packed(interned, Kind::Content, &woven.text, recipe);
         }
         recipe.push(CONTENT);
-        push(recipe, contents::intern(connection, interned, &woven.text)? as u64);
+        push(recipe, contents::intern_text(connection, interned, &woven.text)? as u64);
         return Ok(());
     }
     let texts = texts(bytes);
@@ -206,7 +208,8 @@ fn answer(
     }
     let mut found = Vec::new();
     for text in texts {
-        let content = contents::intern(connection, interned, bytes.get(text.clone()).unwrap_or_default())?;
+        let content =
+            contents::intern_text(connection, interned, bytes.get(text.clone()).unwrap_or_default())?;
         found.push((text, content));
     }
     with_texts(interned, Kind::Response, bytes, &found, recipe)
@@ -397,7 +400,7 @@ fn part(
             for (gap, content) in texts {
                 let (before, after) = rest.split_at_checked(gap).ok_or_else(damaged)?;
                 out.extend_from_slice(before);
-                contents::append(connection, unpacker, content, out)?;
+                contents::append_text(connection, unpacker, content, out)?;
                 rest = after;
             }
             out.extend_from_slice(rest);
@@ -436,93 +439,5 @@ pub(super) fn append_content(
             part(connection, unpacker, tag, &mut recipe, out)
         }
         _ => unpacker.unpack(connection, body, size, out),
-    }
-}
-
-/// What a recipe refers to: contents and the newest turns of chains.
-#[derive(Debug, Default, PartialEq, Eq)]
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
-pub(super) struct References {
-    pub(super) contents: Vec<i64>,
-    pub(super) turns: Vec<i64>,
-}
-
-#[allow(dead_code, reason = "read by what removes contents that nobody refers to, which comes next")]
-impl References {
-    /// Adds those of a body's recipe, read from the store where a recipe is a content.
-    pub(super) fn of_recipe(
-        &mut self,
-        connection: &Connection,
-        unpacker: &mut Unpacker,
-        recipe: &[u8],
-    ) -> Result<(), Error> {
-        let mut input = recipe;
-        while let Some(tag) = take(&mut input) {
-            match tag {
-                CHAIN => self.turns.push(chain_numbers(&mut input)?.0),
-                SHAPED => {
-                    let id = pull_id(&mut input).ok_or_else(damaged)?;
-                    let count = pull_length(&mut input).ok_or_else(damaged)?;
-                    for _ in 0..count / 2 {
-                        self.turns.push(chain_numbers(&mut input)?.0);
-                    }
-                    self.contents.push(id);
-                    let mut shape = Vec::new();
-                    contents::append(connection, unpacker, id, &mut shape)?;
-                    let mut shape = shape.as_slice();
-                    while let Some(tag) = take(&mut shape) {
-                        if tag != CHAIN {
-                            self.of_part(tag, &mut shape)?;
-                        }
-                    }
-                }
-                tag => self.of_part(tag, &mut input)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds those of a content's own bytes.
-    pub(super) fn of_content(&mut self, body: &[u8]) -> Result<(), Error> {
-        match body.split_first() {
-            Some((&RECIPE, mut recipe)) => {
-                let tag = take(&mut recipe).ok_or_else(damaged)?;
-                self.of_part(tag, &mut recipe)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn of_part(&mut self, tag: u8, input: &mut &[u8]) -> Result<(), Error> {
-        match tag {
-            INLINE => drop(pull_bytes(input).ok_or_else(damaged)?),
-            CONTENT => self.contents.push(pull_id(input).ok_or_else(damaged)?),
-            PACKED => {
-                pull(input).ok_or_else(damaged)?;
-                pull_bytes(input).ok_or_else(damaged)?;
-            }
-            TEXTS => {
-                let count = pull_length(input).ok_or_else(damaged)?;
-                for _ in 0..count {
-                    let (_, content) = pull(input).zip(pull_id(input)).ok_or_else(damaged)?;
-                    self.contents.push(content);
-                }
-                self.next(input)?;
-            }
-            WOVEN => {
-                pull(input).ok_or_else(damaged)?;
-                self.next(input)?;
-                self.next(input)?;
-            }
-            _ => return Err(damaged()),
-        }
-        Ok(())
-    }
-
-    fn next(&mut self, input: &mut &[u8]) -> Result<(), Error> {
-        match take(input) {
-            Some(tag @ (INLINE | CONTENT | PACKED)) => self.of_part(tag, input),
-            _ => Err(damaged()),
-        }
     }
 }

@@ -83,6 +83,49 @@ pub(super) fn add(
     Ok(())
 }
 
+const SUBTRACT: &str = "
+    UPDATE sessions SET
+        calls = calls - 1, errors = errors - ?2, input_tokens = input_tokens - ?3,
+        cache_read_tokens = cache_read_tokens - ?4, output_tokens = output_tokens - ?5, cost = cost - ?6,
+        priced_calls = priced_calls - ?7, unpriced_calls = unpriced_calls - ?8,
+        missed_tokens = missed_tokens - ?9, lost = lost - ?10
+    WHERE id = ?1";
+
+/// Takes a call out of its session's sums; `missed` tokens and what they cost are the cache ledger's.
+pub(super) fn subtract(
+    connection: &Connection,
+    call: &Call,
+    (missed, lost): (i64, i64),
+) -> Result<(), Error> {
+    let Some(session) = call.session.as_deref() else { return Ok(()) };
+    let [_, errors, input, cache_read, _, output, _, _, _, cost, _, priced, unpriced, ..] = Sums::of(call).0;
+    connection.prepare_cached(SUBTRACT)?.execute(params![
+        session, errors, input, cache_read, output, cost, priced, unpriced, missed, lost,
+    ])?;
+    Ok(())
+}
+
+const EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM spans WHERE session = ?1)";
+const UNPARENT: &str = "UPDATE sessions SET parent = NULL WHERE parent = ?1";
+const AGAIN: &str = "
+    UPDATE sessions SET
+        first_sequence = (SELECT sequence FROM spans WHERE session = ?1 ORDER BY started_at, sequence LIMIT 1),
+        started_at = (SELECT min(started_at) FROM spans WHERE session = ?1),
+        last_at = (SELECT max(ended_at) FROM spans WHERE session = ?1)
+    WHERE id = ?1";
+
+/// A session that calls were removed from: it goes with its last one, else it begins and ends with those that
+/// are left.
+pub(super) fn left(connection: &Connection, session: &str) -> Result<(), Error> {
+    if connection.prepare_cached(EMPTY)?.query_row([session], |row| row.get(0))? {
+        connection.prepare_cached(UNPARENT)?.execute([session])?;
+        connection.prepare_cached(DROP)?.execute([session])?;
+    } else {
+        connection.prepare_cached(AGAIN)?.execute([session])?;
+    }
+    Ok(())
+}
+
 const RULE_OF_CALL: &str = "SELECT session, session_rule FROM spans WHERE sequence = ?1";
 const MOVE_ONE: &str = "UPDATE spans SET session = ?2, session_rule = ?3 WHERE sequence = ?1";
 const MOVE_ALL: &str = "UPDATE spans SET session = ?2 WHERE session = ?1";

@@ -16,6 +16,8 @@ pub struct StoreStats {
     pub log_bytes: u64,
     /// ⊂ bytes: freed pages that new rows will use.
     pub free_bytes: u64,
+    /// The index of texts, on disk.
+    pub index_bytes: u64,
     /// Calls, contents and turns that were ever stored.
     pub calls: u64,
     pub contents: u64,
@@ -56,6 +58,11 @@ pub(super) fn stats(connection: &Connection, file: &Path) -> Result<StoreStats, 
     })?;
     // No log is an empty log.
     stats.log_bytes = std::fs::metadata(open::log_of(file)).map_or(0, |log| log.len());
+    let index = file.with_file_name(super::texts::FILE);
+    stats.index_bytes = [open::log_of(&index), index]
+        .iter()
+        .map(|file| std::fs::metadata(file).map_or(0, |file| file.len()))
+        .sum();
     stats.bytes = std::fs::metadata(file).map_or(0, |file| file.len()) + stats.log_bytes;
     Ok(stats)
 }

@@ -135,6 +135,11 @@ pub(super) fn full(number: u64) -> Call {
     }
 }
 
+/// A call for tests of those who use the store.
+pub(crate) fn sample_call() -> Settled {
+    settled(bare(1))
+}
+
 /// A call in which nothing optional is set.
 fn bare(number: u64) -> Call {
     Call {

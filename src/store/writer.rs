@@ -5,6 +5,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -24,6 +25,8 @@ use crate::{
 
 /// Jobs waiting; beyond this, callers wait to hand theirs in.
 const QUEUE: usize = 256;
+/// How long emptying the log waits for those who read it.
+const SHORT_WAIT: Duration = Duration::from_millis(20);
 /// Jobs that share one commit.
 const GROUP: usize = 64;
 /// Contents and turns remembered, each; about 8 MiB together.
@@ -86,6 +89,8 @@ where
 enum Message {
     Job(Box<dyn Job>),
     Reopen(oneshot::Sender<()>),
+    /// Empties the log; answers whether nobody was in the way.
+    Checkpoint(oneshot::Sender<bool>),
     Close(oneshot::Sender<()>),
 }
 
@@ -158,6 +163,14 @@ impl Writer {
         answered.await.map_err(|_| closed())
     }
 
+    /// Moves the log into the database and empties it; false while somebody reads it.
+    pub(super) async fn checkpoint(&self) -> Result<bool, Error> {
+        let closed = || Error::conflict("expected an open store, found it closed");
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(Message::Checkpoint(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())
+    }
+
     /// Writes what is queued, checkpoints and ends the thread. Later work is refused.
     pub(super) async fn close(&self) {
         let (answer, answered) = oneshot::channel();
@@ -195,7 +208,7 @@ impl Worker for Thread {
             let Some(first) = self.in_hand.take().or_else(|| self.jobs.blocking_recv()) else { break };
             let standing = match &first {
                 Message::Job(job) => job.standing(),
-                Message::Reopen(_) | Message::Close(_) => self.standing,
+                Message::Reopen(_) | Message::Checkpoint(_) | Message::Close(_) => self.standing,
             };
             if standing != self.standing {
                 (self.standing, self.in_hand) = (standing, Some(first));
@@ -203,12 +216,17 @@ impl Worker for Thread {
             }
             let mut group = Vec::new();
             let mut reopening = None;
+            let mut emptying = None;
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Job(job) => group.push(job),
                     Message::Reopen(answer) => {
                         reopening = Some(answer);
+                        break;
+                    }
+                    Message::Checkpoint(answer) => {
+                        emptying = Some(answer);
                         break;
                     }
                     Message::Close(answer) => {
@@ -227,6 +245,10 @@ impl Worker for Thread {
                 self.forget();
                 // Whoever asked may be gone; the connection is closed all the same.
                 answer.send(()).unwrap_or_default();
+            }
+            if let Some(answer) = emptying {
+                // Whoever asked may be gone.
+                answer.send(self.empty_log()).unwrap_or_default();
             }
         }
         // Closed before the checkpoint, so that nobody waits for an answer that cannot come.
@@ -355,6 +377,15 @@ impl Thread {
         let Some(connection) = &self.connection else { return true };
         connection.is_autocommit()
             || connection.execute_batch("ROLLBACK").is_ok() && connection.is_autocommit()
+    }
+
+    fn empty_log(&self) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        // Whoever reads is not waited for: others want to write.
+        let short = connection.busy_timeout(SHORT_WAIT);
+        let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let usual = connection.busy_timeout(Duration::from_millis(self.config.busy_timeout_ms));
+        short.is_ok() && usual.is_ok() && matches!(emptied, Ok(0))
     }
 
     /// Moves the log into the database, so that a closed store is one file.

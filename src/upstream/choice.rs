@@ -2,8 +2,6 @@
 //! reaches through tapline what only tapline's machine can reach (server-side request forgery). No configured
 //! key goes there: the client's own does.
 
-use std::fmt::Write as _;
-
 use http::{HeaderMap, HeaderName, uri::Scheme};
 
 use super::{OnClientGone, Upstream};
@@ -48,11 +46,8 @@ impl Choice {
     ) -> Result<Option<Upstream>, Error> {
         let mut named = headers.get_all(UPSTREAM).iter();
         let Some(url) = named.next() else { return Ok(None) };
-        let url = match (url.to_str(), named.next()) {
-            (Ok(url), None) => url,
-            _ => {
-                return Err(Error::invalid(format!("expected one readable header {UPSTREAM}, found others")));
-            }
+        let (Ok(url), None) = (url.to_str(), named.next()) else {
+            return Err(Error::invalid(format!("expected one readable header {UPSTREAM}, found others")));
         };
         let mut upstream = Upstream::parse(UPSTREAM.as_str(), url, None, None)?;
         if !self.origins.iter().any(|origin| same(origin, &upstream)) {
@@ -62,10 +57,11 @@ impl Choice {
         let usual = if upstream.is_secure() { 443 } else { 80 };
         let to = &mut upstream.destination;
         to.server_address.make_ascii_lowercase();
-        let mut name = to.server_address.clone();
-        if to.server_port != usual {
-            let _ = write!(name, ":{}", to.server_port);
-        }
+        let name = if to.server_port == usual {
+            to.server_address.clone()
+        } else {
+            format!("{}:{}", to.server_address, to.server_port)
+        };
         to.upstream.clone_from(&name);
         Ok(Some(Upstream { name, on_client_gone, ..upstream }))
     }

@@ -96,6 +96,12 @@ impl Prompts {
         Ok(Prompt { base, kept, added, prefixes })
     }
 
+    /// Forgets which calls had which prefix: some of them go. What is warm stays.
+    pub(in crate::store) fn forget_calls(&mut self) {
+        self.nodes.clear();
+        self.mates.clear();
+    }
+
     pub(in crate::store) fn kept(&mut self, lane: u64, prefix: u64) -> Option<Kept> {
         self.warm.get(&crate::chain::hash::join(lane, prefix))
     }
@@ -110,6 +116,15 @@ impl Prompts {
         self.mates.put(prompt, sequence);
         before
     }
+}
+
+const DETACH: &str = "UPDATE links SET base = NULL, kept = 0, added = ?2 WHERE sequence = ?1";
+
+/// Keeps a call's prompt whole, so that the call that it is a step on from can go.
+pub(in crate::store) fn detach(connection: &Connection, sequence: i64) -> Result<(), Error> {
+    let elements = Resolver::default().elements(connection, sequence)?;
+    connection.prepare_cached(DETACH)?.execute(rusqlite::params![sequence, pack(&elements)])?;
+    Ok(())
 }
 
 fn pack(elements: &[Element]) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod tests;
 mod update;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -26,6 +27,8 @@ const SCHEMA: &str = include_str!("schema.sql");
 const VERSION: i64 = 1;
 /// Texts and turns that the indexing remembers, each.
 const REMEMBERED: usize = 1 << 16;
+/// Calls that are taken out in one transaction.
+const REMOVED_TOGETHER: usize = 64;
 
 /// The index beside a store.
 #[derive(Clone)]
@@ -200,6 +203,44 @@ impl Shared {
         Ok(more)
     }
 
+    fn unindex(&self, sequences: &[i64]) -> Result<Vec<i64>, Error> {
+        // What is indexed while it goes would stay: so all of it is indexed first.
+        while self.index_next(REMOVED_TOGETHER)? {}
+        let mut places = BTreeSet::new();
+        for sequences in sequences.chunks(REMOVED_TOGETHER) {
+            self.write(|writing| {
+                let going = update::mentions(writing, sequences)?;
+                places.extend(going.iter().map(|one| one.place));
+                let texts = spoken::texts(&writing.store, going)?;
+                update::remove(writing, texts)
+            })?;
+        }
+        Ok(places.into_iter().collect())
+    }
+
+    fn reindex(&self, places: &[i64]) -> Result<(), Error> {
+        for place in places {
+            // Without a session it is as good as everything, and nothing is resent there.
+            let named = self.write(|writing| update::place(&writing.index, *place))?;
+            let named = named.filter(|[_, _, session]| !session.is_empty());
+            let mut after = 0;
+            while let Some(named) = &named {
+                let last = self.write(|writing| {
+                    let moment = writing.store.unchecked_transaction()?;
+                    let spoken = spoken::in_place(&moment, &mut writing.memory, named, after, 64)?;
+                    drop(moment);
+                    let heard: Vec<_> = spoken.iter().flat_map(spoken::Spoken::heard).collect();
+                    update::add(writing, &heard, 0)?;
+                    Ok(spoken.last().map(|spoken| spoken.sequence))
+                })?;
+                let Some(last) = last else { break };
+                after = last;
+            }
+            self.write(|writing| update::drop_place(&writing.index, *place))?;
+        }
+        self.write(|writing| update::settle(&writing.index))
+    }
+
     fn forget(&self) -> Result<(), Error> {
         let mut writing = self.writing();
         *writing = None;
@@ -249,6 +290,19 @@ impl Store {
                 Ok(connection.prepare_cached(after)?.query_row([at, last], |row| row.get(0))?)
             })
             .await
+    }
+
+    /// Takes calls out of the index, with the words that only they said; returns the places that they were in.
+    /// Before their payloads go: the words are found again in them.
+    pub async fn unindex(&self, sequences: Vec<i64>) -> Result<Vec<i64>, Error> {
+        self.writer()?;
+        self.texts.aside(move |shared| shared.unindex(&sequences)).await
+    }
+
+    /// Indexes again what is still said in places that calls were taken out of.
+    pub async fn reindex(&self, places: Vec<i64>) -> Result<(), Error> {
+        self.writer()?;
+        self.texts.aside(move |shared| shared.reindex(&places)).await
     }
 
     /// Forgets the index of texts; indexing begins anew.

@@ -1,5 +1,7 @@
 //! What calls brought in: read from the store for the index, and found again for what leaves it.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{
@@ -134,6 +136,30 @@ pub(super) fn after(
         .prepare_cached(NEXT)?
         .query_map([after, limit], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
+    all(connection, memory, sequences)
+}
+
+const IN_PLACE: &str = "
+    SELECT sequence FROM spans
+    WHERE session = ?1 AND experiment_id = ?2 AND coalesce(run_id, '') = ?3 AND sequence > ?4
+    ORDER BY sequence LIMIT ?5";
+
+/// The next calls of a place.
+pub(super) fn in_place(
+    connection: &Connection,
+    memory: &mut Memory,
+    [experiment, run, session]: &[String; 3],
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Spoken>, Error> {
+    let sequences: Vec<i64> = connection
+        .prepare_cached(IN_PLACE)?
+        .query_map(rusqlite::params![session, experiment, run, after, limit], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    all(connection, memory, sequences)
+}
+
+fn all(connection: &Connection, memory: &mut Memory, sequences: Vec<i64>) -> Result<Vec<Spoken>, Error> {
     let mut unpacker = Unpacker::default();
     let mut spoken = Vec::new();
     for sequence in sequences {
@@ -177,6 +203,48 @@ fn place(call: &Call) -> u64 {
     }
     let hash = hasher.finalize();
     hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// A mention that goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Going {
+    pub(super) text: i64,
+    pub(super) place: i64,
+    pub(super) sequence: i64,
+    pub(super) origin: Origin,
+    /// Nobody else mentions the text.
+    pub(super) last: bool,
+}
+
+/// Finds the words again of texts whose last mention goes.
+pub(super) fn texts(connection: &Connection, going: Vec<Going>) -> Result<Vec<(Going, Vec<String>)>, Error> {
+    let mut unpacker = Unpacker::default();
+    let mut known: HashMap<i64, Vec<(Origin, String)>> = HashMap::new();
+    let mut found = Vec::new();
+    for one in going {
+        let mut candidates = Vec::new();
+        if one.last {
+            let call = calls::by_sequence(connection, &mut unpacker, one.sequence)?;
+            match (one.origin, call) {
+                (Origin::Content(id), call) => {
+                    let dialect = call.map_or(Dialect::ChatCompletions, |call| call.dialect);
+                    let mut bytes = Vec::new();
+                    contents::append(connection, &mut unpacker, id, &mut bytes)?;
+                    candidates.push(message_text(dialect, &bytes));
+                }
+                (origin, Some(call)) => {
+                    if let Entry::Vacant(new) = known.entry(one.sequence) {
+                        new.insert(beside_at(connection, &mut unpacker, one.sequence, &call)?);
+                    }
+                    let all = known.get(&one.sequence).into_iter().flatten();
+                    candidates.extend(all.filter(|(of, _)| *of == origin).map(|(_, text)| text.clone()));
+                }
+                (_, None) => {}
+            }
+        }
+        found.push((one, candidates));
+    }
+    Ok(found)
 }
 
 fn beside_at(
