@@ -166,7 +166,9 @@ impl<F: Face> Connection<F> {
         let service = service_fn(move |request: Request<Incoming>| {
             heard.store(true, Ordering::Relaxed);
             let (state, face) = (state.clone(), face.clone());
-            async move { Ok::<_, Infallible>(answer(state, face, peer, request).await) }
+            // hyper keeps room for this as long as the connection lives, and it is needed only until the head of
+            // the response is there; a stream may go on for hours.
+            Box::pin(async move { Ok::<_, Infallible>(answer(state, face, peer, request).await) })
         });
         let connection = ways.server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(watcher.watch(connection.into_owned()));
