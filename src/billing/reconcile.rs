@@ -164,7 +164,7 @@ fn slack(class: Class) -> i64 {
 /// The same model but for a date behind its name.
 fn same_model(one: &str, other: &str) -> bool {
     let plain = |name: &str| {
-        let name = name.to_lowercase().replace('.', "-").replace(' ', "-");
+        let name = name.to_lowercase().replace(['.', ' '], "-");
         let parts: Vec<_> = name.split('-').collect();
         let digits = |part: &&&str| part.len() >= 2 && part.bytes().all(|byte| byte.is_ascii_digit());
         let dated = parts.iter().rev().take_while(digits).map(|part| part.len()).sum::<usize>();

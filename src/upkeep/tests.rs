@@ -227,7 +227,7 @@ async fn what_an_erased_call_shares_with_one_that_stays_is_still_found() {
     let Kept { store, upkeep, .. } = &kept;
     let (first, answer) = (message("user", "how tall is an oak"), message("assistant", "Very tall."));
     let calls = vec![
-        call(1, "s", 0, &[first.clone()], "Very tall."),
+        call(1, "s", 0, std::slice::from_ref(&first), "Very tall."),
         call(2, "s", 0, &[first, answer, message("user", "and a birch")], "Less so."),
     ];
     store.settle(calls.clone()).await.unwrap();

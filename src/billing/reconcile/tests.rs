@@ -17,7 +17,10 @@ fn row(day: &str, model: &str, calls: u64, tokens: [u64; 4], billed: i64) -> Cos
     }
 }
 
-fn differences(bill: &str, rows: &[CostRow]) -> (String, u64, u64, Vec<(Class, Option<i64>, Option<i64>)>) {
+/// A class, and its figure in the bill and in the store.
+type Shown = (Class, Option<i64>, Option<i64>);
+
+fn differences(bill: &str, rows: &[CostRow]) -> (String, u64, u64, Vec<Shown>) {
     let result = compare(read(bill).unwrap(), rows, 0);
     assert!(result.differences.iter().all(|one| !one.reason.is_empty()));
     let shown = result.differences.iter().map(|one| (one.class, one.bill, one.recorded)).collect();

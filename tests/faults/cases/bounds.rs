@@ -151,8 +151,8 @@ fn streams() -> Verdict {
     let before = tapline.memory();
     let mut all = Vec::new();
     for number in 0..count {
-        let mut client = Peer::connect(tapline.address)
-            .map_err(|error| format!("stream {number} of {count}: {error}"))?;
+        let mut client =
+            Peer::connect(tapline.address).map_err(|error| format!("stream {number} of {count}: {error}"))?;
         client.write(&chat("streams", true))?;
         let mut upstream = accepted(&listener)?;
         upstream.message(true, false)?.ok_or("expected a request upstream")?;
