@@ -38,8 +38,8 @@ fuzz_target!(|segments: Vec<(u16, Vec<u8>)>| {
         }
         for entry in entries {
             newest = Some(entry.record.clone());
-            for finished in assembler.take(entry) {
-                drop(settler.settle(finished));
+            for mut finished in assembler.take(entry) {
+                drop(settler.settle(&mut finished));
             }
         }
     }
