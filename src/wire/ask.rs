@@ -94,6 +94,10 @@ impl Filter {
 
     /// Takes the next bytes and gives those that the client would have had by now.
     pub fn push(&mut self, mut bytes: &[u8]) -> Bytes {
+        // Nothing came: whether an LF follows is still open.
+        if bytes.is_empty() {
+            return Bytes::new();
+        }
         let mut out = Vec::with_capacity(self.held.len() + bytes.len());
         if std::mem::take(&mut self.after_cr)
             && let Some(rest) = bytes.strip_prefix(b"\n")

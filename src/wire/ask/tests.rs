@@ -201,3 +201,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_empty_piece_between_cr_and_lf_changes_nothing() {
+    let head = b"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\r";
+    let rest = b"\n\r\n: keep-alive\n\n";
+    let out = filter(Asked::NullsBefore, [&head[..], b"", rest]);
+    assert_eq!(shown(&out), ": keep-alive\n\n");
+}
