@@ -368,6 +368,12 @@ fn judge(closed: &Closed, http_status: Option<u16>, exchange: &Exchange) -> Verd
         Outcome::Completed => {
             Verdict { status: CallStatus::Ok, error_type: None, source: None, message: None }
         }
+        // It left because of what it was told; whether the upstream hangs up before that is a race.
+        Outcome::ClientGone if said.is_some() && closed.drained_bytes == 0 => {
+            let kind = said.map(|error| error.kind.clone()).filter(|kind| !kind.is_empty());
+            let message = said.map(|error| error.message.clone()).unwrap_or_default();
+            bad(CallStatus::Error, kind.unwrap_or_else(|| "error".to_owned()), Source::Upstream, message)
+        }
         Outcome::ClientGone => bad(
             CallStatus::Cancelled,
             "client_disconnect".to_owned(),
@@ -442,4 +448,50 @@ fn tool_calls(exchange: &Exchange) -> u32 {
 
 fn header(headers: &[Header], name: &str) -> Option<String> {
     headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CallId, UnixNanos, exchange::UpstreamError};
+
+    fn exchange(error: Option<UpstreamError>) -> Exchange {
+        Exchange {
+            dialect: Dialect::ChatCompletions,
+            operation: "chat".to_owned(),
+            request: Request::default(),
+            response: Response { error, ..Response::default() },
+            streamed: true,
+            timing: Timing::default(),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_client_that_leaves_because_of_an_error_it_was_told_is_not_to_blame() {
+        let left = |drained_bytes| Closed {
+            call: CallId([1; 16]),
+            at: UnixNanos(1),
+            outcome: Outcome::ClientGone,
+            failure: None,
+            sent_bytes: 1,
+            sent_recorded: 1,
+            received_bytes: 9,
+            received_recorded: 9,
+            drained_bytes,
+        };
+        let told = UpstreamError { kind: "server_error".to_owned(), message: "overloaded".to_owned() };
+        let seen = |closed: &Closed, error| {
+            let verdict = judge(closed, Some(200), &exchange(error));
+            (verdict.status, verdict.source, verdict.error_type)
+        };
+        let cancelled = (CallStatus::Cancelled, Some(Source::Client), Some("client_disconnect".to_owned()));
+        assert_eq!(
+            seen(&left(0), Some(told.clone())),
+            (CallStatus::Error, Some(Source::Upstream), Some("server_error".to_owned()))
+        );
+        assert_eq!(seen(&left(0), None), cancelled);
+        // The error came when nobody was there any more.
+        assert_eq!(seen(&left(4), Some(told)), cancelled);
+    }
 }
