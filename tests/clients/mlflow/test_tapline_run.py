@@ -185,6 +185,7 @@ def test_the_environment_leads_to_the_run(environment, tmp_path):
     seen, id = json.loads(printed), told["run"]["id"]
     base = environment["TAPLINE_URL"]
     assert seen["OPENAI_BASE_URL"] == seen["OPENAI_API_BASE"] == f"{base}/run/{id}/v1"
-    assert seen["ANTHROPIC_BASE_URL"] == f"{base}/run/{id}"
+    # The server has an upstream for Anthropic, so its calls go there.
+    assert seen["ANTHROPIC_BASE_URL"] == f"{base}/to/anthropic/run/{id}"
     assert (seen["MLFLOW_TRACKING_URI"], seen["MLFLOW_RUN_ID"]) == (base, id)
     assert seen["TRACEPARENT"].startswith(f"00-{id}-")
