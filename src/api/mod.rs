@@ -34,7 +34,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{Request, State as Extract},
+    extract::{MatchedPath, Request, State as Extract},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post, put},
@@ -237,14 +237,11 @@ async fn unknown(request: Request) -> Response {
     .into_response()
 }
 
+/// A method that a route does not take: which ones it takes, its description says.
 async fn not_allowed(request: Request) -> Response {
-    let path = request.uri().path();
-    let (allowed, why) = match () {
-        () if path.ends_with("/costs/reprice") => ("POST", "it prices calls anew"),
-        () if path.ends_with("/budget") => ("PUT,DELETE", "what a run has left is at /api/v1/budgets"),
-        () => ("GET,HEAD", "this only reads"),
-    };
-    let message = format!("expected {allowed}, found {}: {why}", request.method());
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let allowed = path.map(openapi::methods).unwrap_or_default().join(",");
+    let message = format!("expected {allowed}, found {}", request.method());
     let body = ErrorBody::new("method_not_allowed", message);
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], axum::Json(body)).into_response()
 }

@@ -86,3 +86,12 @@ pub(super) async fn document(uri: Uri) -> Result<Response, Failure> {
         .map_err(|error| Error::internal(format!("the document could not be written: {error}")))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
 }
+
+/// The methods that are described of a path; HEAD goes with GET.
+pub(super) fn methods(path: &str) -> Vec<&'static str> {
+    let document = Document::openapi();
+    let Some(item) = document.paths.paths.get(path) else { return Vec::new() };
+    let get = item.get.iter().flat_map(|_| ["GET", "HEAD"]);
+    let others = [("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete)];
+    get.chain(others.into_iter().filter(|(_, described)| described.is_some()).map(|(name, _)| name)).collect()
+}

@@ -95,6 +95,19 @@ async fn unknown_paths_and_methods_are_told_in_the_same_shape() {
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, &body["error"]["code"]), (405, &Value::from("method_not_allowed")));
     assert_eq!(headers["allow"], "GET,HEAD");
+
+    for (method, path, allowed) in [
+        ("GET", "/api/v1/costs/reprice", "POST"),
+        ("POST", "/api/v1/calls/x", "DELETE"),
+        ("GET", "/api/v1/runs/x/budget", "PUT"),
+    ] {
+        let (status, headers, body) = fixture.send(method, path, &[]).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(status, 405, "{path}");
+        assert!(headers["allow"].to_str().unwrap().contains(allowed), "{path}: {:?}", headers["allow"]);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(allowed) && message.contains(method), "{message}");
+    }
 }
 
 #[tokio::test]

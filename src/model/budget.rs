@@ -151,7 +151,8 @@ pub struct Spending {
     pub model: Option<String>,
     pub billed: NanoUsd,
     pub calls: u64,
-    /// Calls whose cost is not known.
+    /// Of them those that have a cost, and those whose cost is not known; what was refused has neither.
+    pub priced_calls: u64,
     pub unknown_calls: u64,
 }
 

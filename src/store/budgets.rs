@@ -12,14 +12,15 @@ use crate::model::{
 const OF_ROLLUPS: &str = "
     SELECT (SELECT name FROM experiments WHERE id = r.experiment_id), nullif(r.run_id, ''),
         (SELECT name FROM runs WHERE id = r.run_id), nullif(r.key_fingerprint, ''), NULL, r.upstream,
-        nullif(r.model, ''), sum(r.billed), sum(r.calls), sum(r.unpriced_calls)
+        nullif(r.model, ''), sum(r.billed), sum(r.calls), sum(r.priced_calls), sum(r.unpriced_calls)
     FROM rollups AS r WHERE r.grain = ?1 AND r.period >= ?2
     GROUP BY r.experiment_id, r.run_id, r.key_fingerprint, r.upstream, r.model";
 
 const OF_SPANS: &str = "
     SELECT (SELECT name FROM experiments WHERE id = s.experiment_id), s.run_id,
         (SELECT name FROM runs WHERE id = s.run_id), s.key_fingerprint, s.user, s.upstream, s.model,
-        coalesce(sum(s.billed), 0), count(*), sum(s.billed IS NULL AND s.input IS NOT NULL)
+        coalesce(sum(s.billed), 0), count(*), count(s.billed),
+        sum(s.billed IS NULL AND s.input IS NOT NULL)
     FROM spans AS s WHERE s.started_at >= ?1
     GROUP BY s.experiment_id, s.run_id, s.key_fingerprint, s.user, s.upstream, s.model";
 
@@ -34,7 +35,8 @@ fn spending(row: &Row<'_>) -> rusqlite::Result<Spending> {
         model: row.get(6)?,
         billed: NanoUsd(row.get(7)?),
         calls: row.get(8)?,
-        unknown_calls: row.get(9)?,
+        priced_calls: row.get(9)?,
+        unknown_calls: row.get(10)?,
     })
 }
 
@@ -57,7 +59,8 @@ pub(super) fn since(
 }
 
 const RUNS: &str = "
-    SELECT b.run_id, b.amount, b.action, coalesce(t.billed, 0), coalesce(t.calls, 0), coalesce(t.unpriced_calls, 0)
+    SELECT b.run_id, b.amount, b.action, coalesce(t.billed, 0), coalesce(t.calls, 0), coalesce(t.priced_calls, 0),
+        coalesce(t.unpriced_calls, 0)
     FROM run_budgets AS b LEFT JOIN run_totals AS t ON t.run_id = b.run_id";
 
 type OwnBudget = (RunId, RunBudget, Spending);
@@ -69,7 +72,8 @@ fn own(row: &Row<'_>) -> Result<OwnBudget, Error> {
         run_id: Some(id.clone()),
         billed: NanoUsd(row.get(3)?),
         calls: row.get(4)?,
-        unknown_calls: row.get(5)?,
+        priced_calls: row.get(5)?,
+        unknown_calls: row.get(6)?,
         ..Spending::default()
     };
     Ok((id, budget, spending))
@@ -100,7 +104,7 @@ pub(super) fn set(
     connection.prepare_cached(SET)?.execute(params![run, budget.limit.0, budget.action.as_str(), at.0])?;
     const ONE: &str = "
         SELECT b.run_id, b.amount, b.action, coalesce(t.billed, 0), coalesce(t.calls, 0),
-            coalesce(t.unpriced_calls, 0)
+            coalesce(t.priced_calls, 0), coalesce(t.unpriced_calls, 0)
         FROM run_budgets AS b LEFT JOIN run_totals AS t ON t.run_id = b.run_id WHERE b.run_id = ?1";
     let mut statement = connection.prepare_cached(ONE)?;
     let found = statement.query_row([run], |row| Ok(own(row))).optional()?;

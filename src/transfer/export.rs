@@ -40,18 +40,23 @@ pub struct Export<'e> {
 /// Ids here and there.
 type Known = HashMap<String, String>;
 
+/// The experiments of these names; all where there are none.
+pub(super) async fn chosen(store: &Store, only: &[String]) -> anyhow::Result<Vec<Experiment>> {
+    let page = Slice { offset: 0, limit: usize::MAX >> 1 };
+    let search = ExperimentSearch { page, ..ExperimentSearch::default() };
+    let mut experiments = store.search_experiments(search).await?.items;
+    if let Some(missing) = only.iter().find(|name| !experiments.iter().any(|one| one.name == **name)) {
+        anyhow::bail!("expected an experiment {missing:?}, found none of that name");
+    }
+    experiments.retain(|one| only.is_empty() || only.contains(&one.name));
+    Ok(experiments)
+}
+
 impl Export<'_> {
     /// Sends everything that is not there yet; what is deleted here stays here.
     pub async fn run(&self, watch: &dyn Watch) -> anyhow::Result<Report> {
         let mut report = Report::default();
-        let page = Slice { offset: 0, limit: usize::MAX >> 1 };
-        let search = ExperimentSearch { page, ..ExperimentSearch::default() };
-        let mut experiments = self.store.search_experiments(search).await?.items;
-        if let Some(missing) = self.only.iter().find(|name| !experiments.iter().any(|one| one.name == **name))
-        {
-            anyhow::bail!("expected an experiment {missing:?}, found none of that name");
-        }
-        experiments.retain(|one| self.only.is_empty() || self.only.contains(&one.name));
+        let experiments = chosen(self.store, self.only).await?;
         for experiment in experiments {
             watch.experiment(&experiment.name, None);
             self.experiment(&experiment, watch, &mut report).await?;

@@ -9,12 +9,12 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use tokio::{fs, io::AsyncWriteExt as _};
 
-use super::{Report, Watch};
+use super::{Report, Watch, export::chosen};
 use crate::{
     artifacts::{ArtifactPath, Artifacts},
     model::{
         UnixNanos,
-        filter::search::{ExperimentSearch, LoggedModelSearch, RunSearch, Slice},
+        filter::search::{LoggedModelSearch, RunSearch, Slice},
         logged_model::{LoggedModel, LoggedModelStatus},
         metric::{HistoryPage, Metric, SYSTEM_PREFIX},
         run::{Experiment, RunStatus, RunWhole},
@@ -42,14 +42,7 @@ impl ExportFolder<'_> {
     /// Writes everything that is not there yet; what is deleted here stays here.
     pub async fn run(&self, watch: &dyn Watch) -> anyhow::Result<Report> {
         let mut report = Report::default();
-        let page = Slice { offset: 0, limit: usize::MAX >> 1 };
-        let search = ExperimentSearch { page, ..ExperimentSearch::default() };
-        let mut experiments = self.store.search_experiments(search).await?.items;
-        if let Some(missing) = self.only.iter().find(|name| !experiments.iter().any(|one| one.name == **name))
-        {
-            anyhow::bail!("expected an experiment {missing:?}, found none of that name");
-        }
-        experiments.retain(|one| self.only.is_empty() || self.only.contains(&one.name));
+        let experiments = chosen(self.store, self.only).await?;
         fs::create_dir_all(self.root).await.with_context(|| place(self.root))?;
         let root = fs::canonicalize(self.root).await.with_context(|| place(self.root))?;
         for experiment in experiments {

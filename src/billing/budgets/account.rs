@@ -12,6 +12,7 @@ use crate::model::{
 pub(super) struct Account {
     pub(super) spent: i64,
     pub(super) calls: u64,
+    pub(super) priced_calls: u64,
     pub(super) unknown_calls: u64,
     /// What the calls that are not settled are expected to cost, and how many they are.
     pub(super) expected: i64,
@@ -22,15 +23,16 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// What a call has cost on average.
+    /// What a call has cost on average; one that was refused, or told nothing, is no example.
     pub(super) fn mean(&self) -> Option<i64> {
-        let priced = self.calls.saturating_sub(self.unknown_calls);
-        (priced > 0).then(|| self.spent / i64::try_from(priced).unwrap_or(i64::MAX))
+        let priced = i64::try_from(self.priced_calls).unwrap_or(i64::MAX);
+        (priced > 0).then(|| self.spent / priced)
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
         self.spent = self.spent.saturating_add(other.spent);
         self.calls += other.calls;
+        self.priced_calls += other.priced_calls;
         self.unknown_calls += other.unknown_calls;
         self.expected = self.expected.saturating_add(other.expected);
         self.open += other.open;

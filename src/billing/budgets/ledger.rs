@@ -147,7 +147,8 @@ impl Ledger {
         let account = self.accounts.entry(Self::run_key(run)).or_default();
         (account.said_near, account.said_used_up) = (false, false);
         if let Some(spent) = spent {
-            (account.spent, account.calls, account.unknown_calls) = (0, 0, 0);
+            (account.spent, account.calls) = (0, 0);
+            (account.priced_calls, account.unknown_calls) = (0, 0);
             add_spending(account, spent);
         }
     }
@@ -304,7 +305,10 @@ impl Ledger {
             let account = self.accounts.entry(key.clone()).or_default();
             account.calls += 1;
             match call.billed {
-                Some(billed) => account.spent = account.spent.saturating_add(billed.0),
+                Some(billed) => {
+                    account.spent = account.spent.saturating_add(billed.0);
+                    account.priced_calls += 1;
+                }
                 None => account.unknown_calls += u64::from(!call.usage.is_empty()),
             }
             let near = i128::from(account.spent) * 100 >= i128::from(limit.0) * i128::from(warn_at);
@@ -425,5 +429,6 @@ impl Ledger {
 fn add_spending(account: &mut Account, spending: &Spending) {
     account.spent = account.spent.saturating_add(spending.billed.0);
     account.calls += spending.calls;
+    account.priced_calls += spending.priced_calls;
     account.unknown_calls += spending.unknown_calls;
 }

@@ -214,8 +214,13 @@ async fn what_was_spent_before_the_start_counts() {
     let (budgets, _) = budgets(vec![daily(1_000, Action::Stop)]);
     let needs = budgets.needs(at(NOON));
     assert_eq!(needs, [(at("2026-11-23"), false)]);
-    let spent =
-        Spending { billed: NanoUsd(1_000), calls: 4, upstream: "default".to_owned(), ..Spending::default() };
+    let spent = Spending {
+        billed: NanoUsd(1_000),
+        calls: 4,
+        priced_calls: 4,
+        upstream: "default".to_owned(),
+        ..Spending::default()
+    };
     budgets.load(needs[0].0, &[spent], at(NOON));
     assert!(budgets.admit(id(1), &facts(), at(NOON)).await.is_err());
 }
@@ -235,4 +240,30 @@ async fn the_body_is_wanted_only_when_a_budget_by_model_is_nearly_used_up() {
     let of = |model: &str| Facts { model: Some(model.to_owned()), ..facts() };
     assert!(budgets.admit(id(2), &of("gpt-5.4"), at(NOON)).await.is_err());
     budgets.admit(id(3), &of("gpt-4o"), at(NOON)).await.unwrap();
+}
+
+/// Each refusal is a call without a cost. Counted into the mean they made the next calls look cheap.
+#[tokio::test]
+async fn refused_calls_do_not_make_a_call_look_cheap() {
+    let each = Budget { each: Some(Each::User), ..daily(1_000, Action::Stop) };
+    let (budgets, _) =
+        budgets(vec![each, Budget { name: "all".to_owned(), ..daily(1_000_000, Action::Warn) }]);
+    let user = |name: &str| Facts { user: Some(name.to_owned()), ..facts() };
+    let mut spent = call(1, None, Some(1_000), NOON);
+    spent.user = Some("bob".to_owned());
+    budgets.admit(id(1), &user("bob"), at(NOON)).await.unwrap();
+    budgets.settled(&spent, "Default", at(NOON));
+    for number in 2..100 {
+        assert!(budgets.admit(id(number), &user("bob"), at(NOON)).await.is_err());
+        let mut refused = call(number, None, None, NOON);
+        refused.user = Some("bob".to_owned());
+        (refused.usage, refused.usage_source) = (Usage::default(), None);
+        budgets.settled(&refused, "Default", at(NOON));
+    }
+    // One call is expected to cost all that there is; none of the others has ended.
+    let mut admitted = 0;
+    for number in 100..164 {
+        admitted += u8::from(budgets.admit(id(number), &user("eve"), at(NOON)).await.is_ok());
+    }
+    assert_eq!(admitted, 1);
 }

@@ -204,8 +204,10 @@ impl Shared {
     }
 
     fn unindex(&self, sequences: &[i64]) -> Result<Vec<i64>, Error> {
-        // What is indexed while it goes would stay: so all of it is indexed first.
-        while self.index_next(REMOVED_TOGETHER)? {}
+        let Some(last) = sequences.iter().copied().max() else { return Ok(Vec::new()) };
+        // What is indexed while it goes would stay: so all of it is indexed first. Not more: calls that come
+        // meanwhile may come faster than they are indexed.
+        while self.index_next(REMOVED_TOGETHER)? && *self.progress.borrow() < last {}
         let mut places = BTreeSet::new();
         for sequences in sequences.chunks(REMOVED_TOGETHER) {
             self.write(|writing| {
