@@ -101,6 +101,12 @@ pub(super) async fn lost(call: Call, lost: Lost, headers: &HeaderMap, body: Inco
     error(status, code, &message)
 }
 
+/// Whether a path is Anthropic's; OpenAI has messages too, inside its threads.
+fn is_anthropic(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    path.split('/').find(|segment| !segment.is_empty() && *segment != "v1") == Some("messages")
+}
+
 /// Answers a call that a budget stopped, in its own dialect. It must not be tried again: SDKs are told so.
 pub(super) async fn stopped(
     call: Call,
@@ -126,8 +132,7 @@ pub(super) async fn stopped(
     let source = if status == StatusCode::BAD_REQUEST { Source::Client } else { Source::Internal };
     let failure = Failure { source, code: code.to_owned(), message: message.clone() };
     call.end_settled(Outcome::ClientError, Some(failure)).await;
-    let path = route.target.split('?').next().unwrap_or_default();
-    let anthropic = path.contains("/messages") || headers.contains_key("anthropic-version");
+    let anthropic = is_anthropic(&route.target) || headers.contains_key("anthropic-version");
     let body = if anthropic {
         let kind = if status == StatusCode::BAD_REQUEST { kind } else { "rate_limit_error" };
         serde_json::json!({"type": "error", "error": {"type": kind, "message": message}})
@@ -181,4 +186,19 @@ fn answer(status: StatusCode, code: &str, body: &serde_json::Value) -> Response<
         headers.insert(ERROR, code);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anthropics_paths_are_known_from_openais() {
+        for path in ["/messages", "/v1/messages?beta=true", "/messages/batches", "/messages/count_tokens"] {
+            assert!(is_anthropic(path), "{path}");
+        }
+        for path in ["/threads/t/messages", "/v1/chat/completions", "/v1", "", "/messagesx"] {
+            assert!(!is_anthropic(path), "{path}");
+        }
+    }
 }
