@@ -16,6 +16,7 @@ use super::{
     params::{MAX_LIMIT, Params},
 };
 use crate::{
+    chain::is_system,
     model::{
         Error,
         exchange::{Choice, Message},
@@ -49,7 +50,7 @@ pub struct SessionWhole {
 pub struct LogEntry {
     #[serde(flatten)]
     pub step: StepRow,
-    /// Messages that its parent's request and answer did not have.
+    /// The system prompt and the messages that its parent's request and answer did not have.
     pub added: Vec<Message>,
     pub answer: Vec<Choice>,
     pub error_message: Option<String>,
@@ -245,11 +246,22 @@ async fn entry(state: &State, step: &SessionCall) -> Result<LogEntry, Error> {
     let known = state.store.inherited(call.id).await?;
     let error_message = call.error_message.clone();
     let exchange = calls::decoded(call, request, response).await?;
+    let request = exchange.request;
+    let leading = request.messages.iter().take_while(|message| is_system(message)).count();
+    let mut messages = request.messages.into_iter();
+    let mut system: Vec<Message> = messages.by_ref().take(leading).collect();
+    if !request.system_instructions.is_empty() {
+        system
+            .insert(0, Message { role: "system".to_owned(), name: None, parts: request.system_instructions });
+    }
+    let mut added: Vec<Message> = messages.skip(known.messages).collect();
     // The answer that the parent gave is known too, and not the call's own news.
-    let mut added: Vec<Message> = exchange.request.messages.into_iter().skip(known).collect();
     if step.link.is_some() && added.len() > 1 {
         let answer = added.iter().take_while(|message| message.role == "assistant").count();
         added.drain(..answer.min(added.len() - 1));
+    }
+    if !known.system {
+        added.splice(..0, system);
     }
     Ok(LogEntry { step: StepRow::from(step), added, answer: exchange.response.choices, error_message })
 }

@@ -2,6 +2,8 @@
 //! the prefix where it read less, and when that is the provider's doing. Pure: what was warm and what the
 //! call is compared with is handed in.
 
+use std::sync::Arc;
+
 use crate::model::{
     call::Dialect,
     lineage::{CacheCause, Element, ElementKind, Outline},
@@ -80,6 +82,17 @@ pub fn tokens_of(elements: &[Element], count: usize, input: u64) -> u64 {
     if whole == 0 { 0 } else { (u128::from(input) * u128::from(part) / u128::from(whole)) as u64 }
 }
 
+/// The same of each prefix.
+pub fn tokens_by_prefix(elements: &[Element], input: u64) -> Vec<u64> {
+    let whole = elements.iter().map(|one| u64::from(one.bytes)).sum::<u64>().max(1);
+    let mut part = 0;
+    let share = |element: &Element| {
+        part += u64::from(element.bytes);
+        (u128::from(input) * u128::from(part) / u128::from(whole)) as u64
+    };
+    elements.iter().map(share).collect()
+}
+
 /// How much of a prompt is system prompt, tools and parameters.
 pub fn before_messages(elements: &[Element]) -> usize {
     elements.iter().take_while(|element| element.kind != ElementKind::Message).count()
@@ -106,8 +119,8 @@ pub enum WarmState {
 /// The call that this one is compared with: its parent, or the last one with the same system prompt and tools.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// The hashes of its prompt's elements.
-    pub elements: Vec<u64>,
+    /// Its prompt.
+    pub elements: Arc<[Element]>,
     /// Its whole input; of a cache that is marked, what it left there.
     pub tokens: u64,
     /// Only system prompt and tools are shared.
@@ -178,8 +191,8 @@ pub fn judge(
     }
     let shared = elements
         .iter()
-        .zip(&reference.elements)
-        .take_while(|(element, other)| element.hash == **other)
+        .zip(reference.elements.iter())
+        .take_while(|(element, other)| element.hash == other.hash)
         .count();
     let compared = if reference.prompt_only { before_messages(elements) } else { reference.elements.len() };
     if shared < compared.min(reference.elements.len())
@@ -252,7 +265,7 @@ mod tests {
 
     fn parent(elements: &[u64], tokens: u64) -> Reference {
         Reference {
-            elements: elements.to_vec(),
+            elements: prompt(elements).elements.into(),
             tokens,
             prompt_only: false,
             same_model: true,

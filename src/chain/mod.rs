@@ -14,4 +14,4 @@ pub use link::{
     Candidate, Identity, Known, Quoted, Subject, answer_key, answered_prefixes, link, may_adopt, prefixes,
     why,
 };
-pub use outline::outline;
+pub use outline::{is_system, outline};

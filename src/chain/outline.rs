@@ -199,7 +199,8 @@ fn parts_exactly(digest: &mut Digest, parts: &[MessagePart]) {
     }
 }
 
-fn is_system(message: &Message) -> bool {
+/// A system prompt, whatever the model calls it.
+pub fn is_system(message: &Message) -> bool {
     matches!(message.role.as_str(), "system" | "developer")
 }
 

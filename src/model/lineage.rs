@@ -228,6 +228,15 @@ pub struct CacheEntry {
     pub disputed: bool,
 }
 
+/// What of a call's prompt its parent's had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// The system prompt, but for volatile markers.
+    pub system: bool,
+    /// Of the messages after it, the first so many.
+    pub messages: usize,
+}
+
 /// An element of a call's prompt and the call that brought it into the conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduced {

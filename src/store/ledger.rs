@@ -2,18 +2,17 @@
 //! and the sums of it. Written with the call; `chain::cache` judges.
 
 mod read;
+mod warm;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(super) use read::{entry, sums};
+pub(super) use warm::read_back;
 
-use super::{
-    links::{Kept, Prompt, Resolver},
-    writer::Write,
-};
+use super::{links::Prompt, writer::Write};
 use crate::{
     chain::{
-        cache::{self, Policy, Reference, Warm, WarmState},
+        cache::{self, Policy, Reference},
         hash,
     },
     model::{
@@ -81,17 +80,17 @@ pub(super) fn add(
     if input < policy.minimum {
         return Ok(());
     }
-    let lane = lane(call);
-    let (warm, lapsed) = warmth(write, call, outline, prompt, lane, input);
-    let said = hash::join(lane, hash::join(outline.system, outline.tools));
-    let mate = if outline.system | outline.tools == 0 { None } else { write.prompts.mate(said, sequence) };
+    let lane = warm::lane(call);
+    let lit = warm::Lit::of(&outline.elements, &prompt.prefixes, lane, input);
+    let (alive, lapsed) = warm::warmth(write.prompts, call, &lit);
+    let mate = warm::mate(write.prompts, lane, outline.system, outline.tools, sequence);
     let parent = link.filter(|link| !matches!(link.kind, LinkKind::Delegated | LinkKind::Compaction));
     let compared = parent.map(|link| link.parent).or(mate);
     let reference = match compared {
-        Some(other) => reference(write.connection, other, parent.is_none(), call, outline, policy)?,
+        Some(other) => reference(write, other, parent.is_none(), call, outline, policy)?,
         None => None,
     };
-    let verdict = cache::judge(outline, policy, &call.usage, warm, lapsed, reference.as_ref());
+    let verdict = cache::judge(outline, policy, &call.usage, alive, lapsed, reference.as_ref());
     let lost = lineage.saving.filter(|saving| saving.tokens > 0).map(|saving| {
         let amount = i128::from(saving.amount.0) * i128::from(verdict.missed) / i128::from(saving.tokens);
         i64::try_from(amount).unwrap_or(i64::MAX).min(saving.amount.0)
@@ -132,7 +131,7 @@ pub(super) fn add(
     if let Some(session) = call.session.as_deref().filter(|_| missed > 0) {
         connection.prepare_cached(ADD_TO_SESSION)?.execute(params![session, missed, lost.unwrap_or(0)])?;
     }
-    warm_up(write, call, outline, prompt, lane, policy, input);
+    warm::warm_up(write.prompts, call, &lit, policy);
     Ok(())
 }
 
@@ -179,98 +178,12 @@ pub(super) fn subtract(connection: &Connection, sequence: i64, call: &Call) -> R
     Ok(if missed > 0 { (missed as i64, lost.unwrap_or(0)) } else { (0, 0) })
 }
 
-/// Who shares a cache: calls with one key to one model of one provider. Wider than that a provider may share
-/// or not; nobody is blamed on a guess.
-fn lane(call: &Call) -> u64 {
-    let mut digest = hash::Digest::of("lane");
-    digest.text(&call.provider).text(&call.server_address).number(u64::from(call.server_port));
-    digest.maybe(call.request_model.as_deref()).maybe(call.key_fingerprint.as_deref());
-    digest.finish()
-}
-
-/// The longest prefix that is alive, and a longer one that is not.
-fn warmth(
-    write: &mut Write<'_>,
-    call: &Call,
-    outline: &Outline,
-    prompt: &Prompt,
-    lane: u64,
-    input: u64,
-) -> (Option<Warm>, Option<Warm>) {
-    let mut lapsed = None;
-    for (at, prefix) in prompt.prefixes.iter().enumerate().rev() {
-        let Some(kept) = write.prompts.kept(lane, *prefix) else { continue };
-        let tokens = match kept.tokens {
-            0 => cache::tokens_of(&outline.elements, at + 1, input),
-            exact => exact,
-        };
-        let state = if call.started_at.since(kept.used_at) > kept.life {
-            WarmState::Expired
-        } else if kept.ready_at > call.started_at {
-            WarmState::Unready
-        } else {
-            WarmState::Alive
-        };
-        let warm = Warm { elements: at + 1, tokens, state };
-        if state == WarmState::Alive {
-            return (Some(warm), lapsed);
-        }
-        lapsed.get_or_insert(warm);
-    }
-    (None, lapsed)
-}
-
-/// Every prefix of the call that its provider keeps from now on.
-fn warm_up(
-    write: &mut Write<'_>,
-    call: &Call,
-    outline: &Outline,
-    prompt: &Prompt,
-    lane: u64,
-    policy: Policy,
-    input: u64,
-) {
-    let usage = &call.usage;
-    let extent = match policy.marked {
-        true => usage.cache_read.unwrap_or(0).saturating_add(usage.cache_write.unwrap_or(0)),
-        false => input,
-    };
-    let life = if usage.cache_write_long.unwrap_or(0) > 0 {
-        policy.life.max(60 * 60 * UnixNanos::SECOND)
-    } else {
-        policy.life
-    };
-    let begun = call.first_token_ns.or(call.first_byte_ns).unwrap_or_else(|| call.duration_ns());
-    let ready_at = UnixNanos(call.started_at.0.saturating_add(begun));
-    let last = prompt.prefixes.len();
-    for (at, prefix) in prompt.prefixes.iter().enumerate() {
-        let tokens = cache::tokens_of(&outline.elements, at + 1, input);
-        // Estimated, so a little beyond is still within.
-        if tokens < policy.minimum || tokens > extent.saturating_add(extent / 50) {
-            continue;
-        }
-        let before = write.prompts.kept(lane, *prefix);
-        let alive = before.filter(|kept| call.started_at.since(kept.used_at) <= kept.life);
-        let exact = if at + 1 == last && !policy.marked { input } else { 0 };
-        write.prompts.keep(
-            lane,
-            *prefix,
-            Kept {
-                ready_at: alive.map_or(ready_at, |kept| kept.ready_at.min(ready_at)),
-                used_at: alive.map_or(ready_at, |kept| kept.used_at.max(ready_at)),
-                life: alive.map_or(life, |kept| kept.life.max(life)),
-                tokens: before.map_or(exact, |kept| kept.tokens.max(exact)),
-            },
-        );
-    }
-}
-
 const REFERENCE: &str = "
     SELECT s.request_model, s.key_fingerprint, s.input, s.cache_read, s.cache_write, l.system
     FROM spans AS s JOIN links AS l ON l.sequence = s.sequence WHERE s.sequence = ?1 AND s.input IS NOT NULL";
 
 fn reference(
-    connection: &Connection,
+    write: &mut Write<'_>,
     sequence: i64,
     prompt_only: bool,
     call: &Call,
@@ -281,12 +194,12 @@ fn reference(
     let read =
         |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?));
     let facts: Option<Facts> =
-        connection.prepare_cached(REFERENCE)?.query_row([sequence], read).optional()?;
+        write.connection.prepare_cached(REFERENCE)?.query_row([sequence], read).optional()?;
     let Some((model, key, input, cache_read, cache_write, system)) = facts else { return Ok(None) };
     let extent = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
     let marked = !policy.marked || extent > 0;
     Ok(Some(Reference {
-        elements: Resolver::default().elements(connection, sequence)?.iter().map(|one| one.hash).collect(),
+        elements: write.prompts.elements(write.connection, sequence)?,
         tokens: if policy.marked && extent > 0 { extent } else { input },
         prompt_only,
         same_model: model == call.request_model,

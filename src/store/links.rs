@@ -150,6 +150,8 @@ pub(super) fn insert(
         let keys = recent::keys(outline, &prefixes, &answered, place.link.as_ref());
         let link = place.link.as_ref();
         let parent = link.map(|link| link.parent);
+        write.linked = true;
+        ledger::read_back(write.connection, write.prompts, sequence)?;
         let prompt = write.prompts.step(write.connection, sequence, outline, parent)?;
         write.connection.prepare_cached(INSERT)?.execute(params![
             sequence,

@@ -82,7 +82,7 @@ use crate::{
             CallFilter, CostQuery, CostRow, ExperimentSummary, Page, PageRequest, RunSummary, SessionCursor,
             SessionFilter, TokenError, search::RunSearch,
         },
-        lineage::{CacheEntry, CacheQuery, CacheRow, Introduced, Link, Session, SessionCall},
+        lineage::{CacheEntry, CacheQuery, CacheRow, Inherited, Introduced, Link, Session, SessionCall},
         run::RunTotals,
     },
 };
@@ -337,7 +337,7 @@ impl Store {
     }
 
     /// How many of its messages after the system prompt a call has from its parent.
-    pub async fn inherited(&self, call: CallId) -> Result<usize, Error> {
+    pub async fn inherited(&self, call: CallId) -> Result<Inherited, Error> {
         self.readers.read(move |connection| links::inherited(connection, call)).await
     }
 

@@ -1,5 +1,6 @@
 //! The store against real files: fixtures, and one test file per promise.
 
+mod cache;
 mod conversations;
 mod failures;
 mod jobs;

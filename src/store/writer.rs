@@ -41,6 +41,8 @@ pub(super) struct Write<'w> {
     pub(super) sessions: &'w SessionsConfig,
     /// The sequence of the newest call that the job stored.
     pub(super) newest: Option<i64>,
+    /// The job put something into `recent` and `prompts`.
+    pub(super) linked: bool,
 }
 
 /// A piece of work and whoever waits for it.
@@ -338,6 +340,7 @@ impl Thread {
                 prompts: &mut self.prompts,
                 sessions: &self.config.sessions,
                 newest: None,
+                linked: false,
             };
             let run = catch_unwind(AssertUnwindSafe(|| job.run(&mut write))).unwrap_or_else(|_| {
                 Err(Error::internal("expected the store's work to end, found it panicked"))
@@ -345,9 +348,12 @@ impl Thread {
             match run {
                 Ok(()) => newest = write.newest.or(newest),
                 Err(error) => {
+                    // What is refused before it links calls, as most that is refused, costs no reading back.
+                    if write.linked {
+                        self.recent.forget();
+                        self.prompts = Prompts::default();
+                    }
                     self.interned.forget();
-                    self.recent.forget();
-                    self.prompts = Prompts::default();
                     // A full disk or a failing one ends the whole transaction, not the savepoint alone; and
                     // what one job is refused for want of room or a lock, the others would be too.
                     if connection.is_autocommit() || error.code == ErrorCode::Busy {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test that panics has found something")]
 
 mod billing;
+mod chain;
 mod cost_truth;
 mod harness;
 mod mlflow;

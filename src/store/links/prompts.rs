@@ -1,8 +1,8 @@
 //! Prompts as chains: a call keeps what its prompt adds to another's, so that a conversation of n turns costs O(n).
 //! Remembers for a while which prefixes there are, and which a provider's cache is warm for. What is forgotten
-//! is read back where a parent leads to it, or costs a few bytes.
+//! is read back where a parent leads to it, or costs a few bytes; after a start `ledger` fills the memories again.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -17,8 +17,8 @@ use crate::{
 
 /// Entries of each memory; about 8 MiB together.
 const REMEMBERED: usize = 1 << 16;
-/// Steps of a chain that are followed.
-const DEEPEST: usize = 20_000;
+/// Elements of each half of the prompts that are kept whole; about 8 MiB together.
+const HALF: usize = 1 << 18;
 
 /// A call's prompt as a step on from another's.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ pub(in crate::store) struct Prompts {
     warm: Generations<u64, Kept>,
     /// The last call with a system prompt and tools, by lane.
     mates: Generations<u64, i64>,
+    whole: Resolver,
+    read_back: bool,
 }
 
 impl std::fmt::Debug for Prompts {
@@ -62,6 +64,8 @@ impl Default for Prompts {
             nodes: Generations::new(REMEMBERED),
             warm: Generations::new(REMEMBERED),
             mates: Generations::new(REMEMBERED / 16),
+            whole: Resolver::default(),
+            read_back: false,
         }
     }
 }
@@ -81,7 +85,7 @@ impl Prompts {
         let found = known.map(|(at, prefix)| (at, self.nodes.get(prefix))).find(|(_, owner)| owner.is_some());
         let (mut base, mut kept) = found.map_or((None, 0), |(at, owner)| (owner, at + 1));
         if let Some(parent) = parent.filter(|parent| base != Some(*parent)) {
-            let earlier = Resolver::default().elements(connection, parent)?;
+            let earlier = self.whole.elements(connection, parent)?;
             let shared =
                 elements.iter().zip(earlier.iter()).take_while(|(one, other)| one.hash == other.hash);
             let shared = shared.count();
@@ -92,14 +96,43 @@ impl Prompts {
         for prefix in prefixes.iter().skip(kept) {
             self.nodes.put(*prefix, sequence);
         }
+        self.whole.hold(sequence, elements.as_slice().into());
         let added = pack(elements.get(kept..).unwrap_or_default());
         Ok(Prompt { base, kept, added, prefixes })
+    }
+
+    /// The elements of a stored call's prompt.
+    pub(in crate::store) fn elements(
+        &mut self,
+        connection: &Connection,
+        sequence: i64,
+    ) -> Result<Arc<[Element]>, Error> {
+        self.whole.elements(connection, sequence)
     }
 
     /// Forgets which calls had which prefix: some of them go. What is warm stays.
     pub(in crate::store) fn forget_calls(&mut self) {
         self.nodes.clear();
         self.mates.clear();
+        self.whole = Resolver::default();
+    }
+
+    /// Whether the memories hold what the store's newest calls left.
+    pub(in crate::store) fn read_back(&self) -> bool {
+        self.read_back
+    }
+
+    pub(in crate::store) fn was_read_back(&mut self) {
+        self.read_back = true;
+    }
+
+    /// Prefixes that a stored call has, as far as no earlier one is known to have them.
+    pub(in crate::store) fn owned(&mut self, prefixes: &[u64], sequence: i64) {
+        for prefix in prefixes {
+            if self.nodes.get(prefix).is_none() {
+                self.nodes.put(*prefix, sequence);
+            }
+        }
     }
 
     pub(in crate::store) fn kept(&mut self, lane: u64, prefix: u64) -> Option<Kept> {
@@ -165,10 +198,14 @@ fn unpack(mut bytes: &[u8]) -> Option<Vec<Element>> {
 
 const STEP: &str = "SELECT base, kept, added FROM links WHERE sequence = ?1";
 
-/// Reads prompts back whole, each step once.
+/// Reads prompts back whole. Keeps the newest of them, so that a call's is a step on from what is there, whatever
+/// the length of its conversation; what it keeps is bounded.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Resolver {
-    done: HashMap<i64, Rc<[Element]>>,
+    young: HashMap<i64, Arc<[Element]>>,
+    old: HashMap<i64, Arc<[Element]>>,
+    /// Elements in `young`.
+    held: usize,
 }
 
 impl Resolver {
@@ -178,33 +215,45 @@ impl Resolver {
         &mut self,
         connection: &Connection,
         sequence: i64,
-    ) -> Result<Rc<[Element]>, Error> {
+    ) -> Result<Arc<[Element]>, Error> {
+        if let Some(held) = self.young.get(&sequence).or_else(|| self.old.get(&sequence)) {
+            return Ok(Arc::clone(held));
+        }
         let mut statement = connection.prepare_cached(STEP)?;
-        let mut steps: Vec<(i64, usize, Vec<Element>)> = Vec::new();
-        let mut at = Some(sequence);
-        let mut before: Rc<[Element]> = Rc::from([]);
-        while let Some(here) = at {
-            if let Some(done) = self.done.get(&here) {
-                before = Rc::clone(done);
+        // From the end of the prompt to its front; of each step only what no later one replaced.
+        let mut parts: Vec<Vec<Element>> = Vec::new();
+        let (mut at, mut wanted) = (Some(sequence), usize::MAX);
+        while let Some(here) = at.filter(|_| wanted > 0) {
+            if let Some(held) = self.young.get(&here).or_else(|| self.old.get(&here)) {
+                parts.push(held.iter().take(wanted).copied().collect());
                 break;
             }
             let row: Option<(Option<i64>, usize, Vec<u8>)> =
                 statement.query_row([here], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
             let Some((base, kept, added)) = row else { break };
-            let added = unpack(&added).ok_or_else(|| {
-                Error::internal(format!("expected the prompt of the call at {here}, found damaged bytes"))
-            })?;
-            steps.push((here, kept, added));
+            if kept < wanted {
+                let mut added = unpack(&added).ok_or_else(|| {
+                    Error::internal(format!("expected the prompt of the call at {here}, found damaged bytes"))
+                })?;
+                added.truncate(wanted - kept);
+                parts.push(added);
+                wanted = kept;
+            }
             // A base is always older; a damaged file must not send this round in circles.
-            at = base.filter(|base| *base < here && steps.len() < DEEPEST);
+            at = base.filter(|base| *base < here);
         }
-        for (here, kept, added) in steps.into_iter().rev() {
-            let mut elements: Vec<Element> = before.iter().take(kept).copied().collect();
-            elements.extend(added);
-            before = elements.into();
-            self.done.insert(here, Rc::clone(&before));
+        let elements: Arc<[Element]> = parts.into_iter().rev().flatten().collect();
+        self.hold(sequence, Arc::clone(&elements));
+        Ok(elements)
+    }
+
+    fn hold(&mut self, sequence: i64, elements: Arc<[Element]>) {
+        if self.held.saturating_add(elements.len()) > HALF {
+            self.old = std::mem::take(&mut self.young);
+            self.held = 0;
         }
-        Ok(before)
+        self.held += elements.len();
+        self.young.insert(sequence, elements);
     }
 }
 
@@ -214,6 +263,78 @@ mod tests {
 
     use super::*;
     use crate::model::lineage::ElementKind;
+
+    fn empty() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        crate::store::migrate::forward(&mut connection).unwrap();
+        connection.pragma_update(None, "foreign_keys", false).unwrap();
+        connection
+    }
+
+    const KEEP: &str = "
+        INSERT INTO links (sequence, base, kept, added, confidence, matched, rivals, changes, system, tools, markers,
+            keys) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, 0, x'', x'')";
+
+    fn step(prompts: &mut Prompts, connection: &Connection, sequence: i64, elements: &[Element]) {
+        let outline = Outline { elements: elements.to_vec(), ..Outline::default() };
+        let prompt =
+            prompts.step(connection, sequence, &outline, (sequence > 1).then_some(sequence - 1)).unwrap();
+        connection
+            .execute(KEEP, rusqlite::params![sequence, prompt.base, prompt.kept, prompt.added.as_slice()])
+            .unwrap();
+    }
+
+    #[test]
+    fn a_conversation_of_thousands_of_steps_is_linear_in_memory_and_work() {
+        const STEPS: i64 = 1_500;
+        let connection = empty();
+        let element = |hash: i64| Element { kind: ElementKind::Message, hash: hash as u64, bytes: 10 };
+        let mut prompts = Prompts::default();
+        let mut elements = Vec::new();
+        for sequence in 1..=STEPS {
+            elements.extend([element(2 * sequence), element(2 * sequence + 1)]);
+            // Its system prompt tells the time, so each history is another one from the first message on.
+            elements[0] = element(-sequence);
+            step(&mut prompts, &connection, sequence, &elements);
+            elements[0] = element(1);
+            step(&mut prompts, &connection, STEPS + sequence, &elements);
+        }
+        let mut resolver = Resolver::default();
+        for sequence in STEPS + 1..=2 * STEPS {
+            let found = resolver.elements(&connection, sequence).unwrap();
+            assert_eq!(found.as_ref(), &elements[..2 * (sequence - STEPS) as usize]);
+            let held = [&resolver.young, &resolver.old].map(|half| half.values().map(|one| one.len()).sum());
+            assert!(held.iter().all(|held: &usize| *held <= HALF), "{held:?}");
+        }
+        // What the next call is compared with is in memory, so it costs no walk through the store.
+        connection.execute("DELETE FROM links", []).unwrap();
+        assert_eq!(prompts.elements(&connection, 2 * STEPS).unwrap().as_ref(), elements);
+    }
+
+    #[test]
+    fn of_a_step_only_what_no_later_one_replaced_is_read() {
+        let connection = empty();
+        let element = |hash: u64| Element { kind: ElementKind::Message, hash, bytes: 10 };
+        let all: Vec<_> = [1, 2, 3, 4, 5, 6].map(element).into();
+        let rows: [(i64, Option<i64>, i64, &[Element]); 5] = [
+            (1, None, 0, &all[..3]),
+            (2, Some(1), 1, &all[3..5]),
+            (3, Some(2), 2, &all[5..]),
+            (4, Some(3), 0, &all[2..4]),
+            // Damaged: a base that is not older.
+            (5, Some(5), 1, &all[..1]),
+        ];
+        for (sequence, base, kept, added) in rows {
+            connection.execute(KEEP, rusqlite::params![sequence, base, kept, pack(added)]).unwrap();
+        }
+        let hashes = |sequence| -> Vec<u64> {
+            let found = Resolver::default().elements(&connection, sequence).unwrap();
+            found.iter().map(|one| one.hash).collect()
+        };
+        assert_eq!(hashes(2), [1, 4, 5]);
+        assert_eq!(hashes(3), [1, 4, 6]);
+        assert_eq!((hashes(4), hashes(5), hashes(6)), (vec![3, 4], vec![1], vec![]));
+    }
 
     proptest! {
         #[test]

@@ -1,0 +1,87 @@
+"""Agents that name no session: openai-python's and LangChain's own histories are enough to find them by."""
+
+import threading
+
+import openai
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from servers import PROXIED_KEY, serving
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The current weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+SYSTEM = "You plan journeys. Look up the weather before you advise. " * 5
+
+
+def openai_agent(base_url: str, city: str) -> None:
+    """Three questions; a tool's result is sent back before each goes on."""
+    client = openai.OpenAI(base_url=base_url, api_key=PROXIED_KEY, max_retries=0)
+    messages: list = [{"role": "system", "content": SYSTEM}]
+    for question in (f"What is the weather in {city}?", "What shall I pack?", "Thank you. Anything else?"):
+        messages.append({"role": "user", "content": question})
+        answer = client.chat.completions.create(model="sim-small", messages=messages, tools=[TOOL])
+        said = answer.choices[0].message
+        messages.append(said)
+        if said.tool_calls:
+            for call in said.tool_calls:
+                messages.append(
+                    {"role": "tool", "tool_call_id": call.id, "content": f'{{"city": "{city}", "celsius": 4}}'}
+                )
+            answer = client.chat.completions.create(model="sim-small", messages=messages, tools=[TOOL])
+            messages.append(answer.choices[0].message)
+
+
+def langchain_agent(base_url: str, city: str) -> None:
+    @tool
+    def get_weather(city: str) -> str:
+        """The current weather of a city."""
+        return f'{{"city": "{city}", "celsius": 7}}'
+
+    model = ChatOpenAI(model="sim-small", base_url=base_url, api_key=PROXIED_KEY, max_retries=0)
+    model = model.bind_tools([get_weather])
+    messages: list = [SystemMessage(SYSTEM)]
+    for question in (f"What is the weather in {city}?", "What shall I pack?"):
+        messages.append(HumanMessage(question))
+        answer = model.invoke(messages)
+        messages.append(answer)
+        while answer.tool_calls:
+            for call in answer.tool_calls:
+                messages.append(ToolMessage(get_weather.invoke(call["args"]), tool_call_id=call["id"]))
+            answer = model.invoke(messages)
+            messages.append(answer)
+
+
+def test_agents_that_run_at_once_are_a_session_each(servers, tmp_path):
+    direct, _ = servers
+    with serving(str(tmp_path), upstream=direct) as (tapline, _):
+        programs = [(openai_agent, "Oslo"), (openai_agent, "Rome"), (langchain_agent, "Lima"), (langchain_agent, "Oslo")]
+        threads = [threading.Thread(target=agent, args=(f"{tapline.url}/v1", city)) for agent, city in programs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sessions = tapline.get("sessions")["sessions"]
+        calls = {call["id"]: call for call in tapline.get("calls", limit=1000)["calls"]}
+        assert len(sessions) == len(programs), sessions
+        assert all(session["inferred"] for session in sessions)
+        seen = 0
+        for session in sessions:
+            steps = tapline.get(f"sessions/{session['id']}")["steps"]
+            # One line of turns: each goes on from the one before it.
+            assert [step["link"] and step["link"]["parent"] for step in steps[1:]] == [step["id"] for step in steps[:-1]]
+            assert steps[0]["link"] is None
+            last = steps[-1]["id"]
+            lines = tapline.get(f"calls/{last}/blame")["lines"]
+            brought = [line["introduced_by"] for line in lines]
+            assert set(brought) <= {step["id"] for step in steps} and brought[-1] == last
+            log = tapline.get(f"sessions/{session['id']}/log")["entries"]
+            cities = {city for city in ("Oslo", "Rome", "Lima") if f"in {city}?" in str(log[0]["added"])}
+            assert len(cities) == 1 and all(calls[step["id"]]["session"] == session["id"] for step in steps)
+            seen += len(steps)
+        assert seen == len(calls)
