@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     model::{
-        call::TokenSample,
+        call::{Held, TokenSample},
         exchange::Exchange,
         usage::{Usage, UsageSource},
     },
@@ -21,9 +21,9 @@ const FIRST: u64 = 64;
 const OFTEN: u64 = 8;
 const SELDOM: u64 = 256;
 
-/// Calls seen by model.
+/// Calls seen by model and what their input held.
 #[derive(Debug, Default)]
-pub(super) struct Sampler(Mutex<HashMap<String, u64>>);
+pub(super) struct Sampler(Mutex<HashMap<String, HashMap<Held, u64>>>);
 
 impl Sampler {
     /// Counts the call again if it is one of those that are.
@@ -34,12 +34,18 @@ impl Sampler {
         source: Option<UsageSource>,
     ) -> Option<TokenSample> {
         let model = exchange.response.model.as_ref().or(exchange.request.model.as_ref())?;
-        if source != Some(UsageSource::Reported) || !self.is_due(model) {
+        // Batches and the like answer for models that their request does not show.
+        if source != Some(UsageSource::Reported) || !exchange.dialect.is_text() {
             return None;
         }
-        let estimate = tokens::estimate(exchange)?;
+        let held = tokens::held(exchange);
+        if !self.is_due(model, held) {
+            return None;
+        }
+        let estimate = tokens::estimate(exchange)?.usage;
         Some(TokenSample {
             model: model.clone(),
+            held,
             input_reported: estimate.input.and(usage.input).unwrap_or(0),
             input_estimated: estimate.input.unwrap_or(0),
             // Reasoning is mostly hidden, and where it is shown often a summary: only the rest is compared.
@@ -52,17 +58,20 @@ impl Sampler {
         })
     }
 
-    fn is_due(&self, model: &str) -> bool {
+    fn is_due(&self, model: &str, held: Held) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.contains_key(model) {
             if seen.len() >= MODELS {
                 return false;
             }
-            seen.insert(model.to_owned(), 0);
+            seen.insert(model.to_owned(), HashMap::new());
         }
-        let Some(count) = seen.get_mut(model) else { return false };
+        let Some(counts) = seen.get_mut(model) else { return false };
+        let count = counts.entry(held).or_insert(0u64);
         *count += 1;
-        count.is_multiple_of(if *count <= FIRST { OFTEN } else { SELDOM })
+        // Media and tools are rarer than text, and harder to count: already the first is.
+        (*count == 1 && held != Held::Text)
+            || count.is_multiple_of(if *count <= FIRST { OFTEN } else { SELDOM })
     }
 }
 
@@ -73,8 +82,9 @@ mod tests {
     #[test]
     fn few_calls_of_a_model_are_counted_again() {
         let sampler = Sampler::default();
-        let due: Vec<u64> = (1..=600).filter(|_| sampler.is_due("m")).collect();
-        assert_eq!(due.len(), 8 + 2, "{due:?}");
-        assert!((1..8).all(|_| !sampler.is_due("another")));
+        let due = |held| (1..=600).filter(|_| sampler.is_due("m", held)).count();
+        assert_eq!(due(Held::Text), 8 + 2);
+        assert_eq!(due(Held::Images), 1 + 8 + 2);
+        assert!((1..8).all(|_| !sampler.is_due("another", Held::Text)));
     }
 }

@@ -117,7 +117,7 @@ impl Settler {
 
         let http_status = answered.as_ref().map(|answered| answered.status);
         let verdict = judge(closed, http_status, &exchange);
-        let (usage, usage_source) = self.usage(&exchange, verdict.status);
+        let (usage, usage_source) = self.usage(&exchange, verdict.status, &mut notes);
         let region = exchange.response.region.clone().or_else(|| {
             upstream::provider::region(&opened.server_address, &opened.provider).map(str::to_owned)
         });
@@ -300,10 +300,25 @@ impl Settler {
     }
 
     /// Reported usage, else our own count of what was said (invariant 6: never without its source).
-    fn usage(&self, exchange: &Exchange, status: CallStatus) -> (Usage, Option<UsageSource>) {
+    fn usage(
+        &self,
+        exchange: &Exchange,
+        status: CallStatus,
+        notes: &mut Vec<String>,
+    ) -> (Usage, Option<UsageSource>) {
         if let Some(usage) = &exchange.response.usage
             && !usage.is_empty()
         {
+            // A count of the beginning is not what the whole cost.
+            let uncounted = exchange.response.uncounted;
+            if let Some(output) = uncounted.and_then(|uncounted| tokens::counted_on(exchange, uncounted)) {
+                let reported = usage.output.unwrap_or(0);
+                notes.push(format!(
+                    "usage: the stream was cut before its last count; the output is estimated from what came \
+                     ({reported} were reported), the input is as reported"
+                ));
+                return (Usage { output: Some(output), ..usage.clone() }, Some(UsageSource::Estimated));
+            }
             return (usage.clone(), Some(UsageSource::Reported));
         }
         // An answer made apart has its usage where it is fetched; a guess here would count it twice.
@@ -316,7 +331,10 @@ impl Settler {
         }
         // A call that was cut before any output may still have been billed for its input.
         match tokens::estimate(exchange) {
-            Some(usage) if !usage.is_empty() => (usage, Some(UsageSource::Estimated)),
+            Some(estimate) if !estimate.usage.is_empty() => {
+                notes.extend(estimate.notes);
+                (estimate.usage, Some(UsageSource::Estimated))
+            }
             _ => (Usage::default(), None),
         }
     }

@@ -189,10 +189,10 @@ fn parts_exactly(digest: &mut Digest, parts: &[MessagePart]) {
             MessagePart::ToolCallResponse { id, response } => {
                 digest.number(5).maybe(id.as_deref()).value(response)
             }
-            MessagePart::Blob { modality, mime_type, bytes } => {
+            MessagePart::Blob { modality, mime_type, bytes, .. } => {
                 digest.number(6).text(modality).maybe(mime_type.as_deref()).number(*bytes)
             }
-            MessagePart::Uri { modality, uri } => digest.number(7).text(modality).text(uri),
+            MessagePart::Uri { modality, uri, .. } => digest.number(7).text(modality).text(uri),
             MessagePart::File { file_id } => digest.number(8).text(file_id),
             MessagePart::Other { value } => digest.number(9).value(value),
         };

@@ -96,7 +96,7 @@ fn said(page: &mut String, speaker: &str, message: &Message, full: bool, look: L
             MessagePart::Blob { modality, bytes, .. } => {
                 (speaker.to_owned(), format!("({modality}, {bytes} bytes)"))
             }
-            MessagePart::Uri { modality, uri } => (speaker.to_owned(), format!("({modality}: {uri})")),
+            MessagePart::Uri { modality, uri, .. } => (speaker.to_owned(), format!("({modality}: {uri})")),
             MessagePart::File { file_id } => (speaker.to_owned(), format!("(file {file_id})")),
             MessagePart::Other { value } => (speaker.to_owned(), value.to_string()),
         };

@@ -285,11 +285,12 @@ fn parts(page: &mut Page, parts: &[MessagePart]) {
                 page.block(&format!("[tool answers{}]", named(id)));
                 page.block(&value(response));
             }
-            MessagePart::Blob { modality, mime_type, bytes } => {
+            MessagePart::Blob { modality, mime_type, bytes, extent, .. } => {
                 let kind = mime_type.as_deref().unwrap_or(modality);
-                page.block(&format!("[{kind}, {} bytes]", figures::count(*bytes)));
+                let extent = extent.map(|extent| format!("{extent}, ")).unwrap_or_default();
+                page.block(&format!("[{kind}, {extent}{} bytes]", figures::count(*bytes)));
             }
-            MessagePart::Uri { modality, uri } => page.block(&format!("[{modality} {uri}]")),
+            MessagePart::Uri { modality, uri, .. } => page.block(&format!("[{modality} {uri}]")),
             MessagePart::File { file_id } => page.block(&format!("[file {file_id}]")),
             MessagePart::Other { value: other } => page.block(&value(other)),
         }

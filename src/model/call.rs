@@ -317,10 +317,21 @@ pub struct Repricing {
     pub unknown_after: u64,
 }
 
+/// What an input holds besides text; of several the one that is hardest to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Held {
+    Text,
+    Tools,
+    Images,
+    Sound,
+    Documents,
+}
+
 /// How far tapline's own count of a call was from what the upstream reported: what estimates are worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenSample {
     pub model: String,
+    pub held: Held,
     pub input_reported: u64,
     pub input_estimated: u64,
     /// Output without hidden reasoning, which nobody can count.

@@ -33,11 +33,18 @@ pub enum MessagePart {
         modality: String,
         mime_type: Option<String>,
         bytes: u64,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        extent: Option<Extent>,
+        /// How closely an image is to be looked at, as it was asked.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        detail: Option<String>,
     },
     /// Media by reference.
     Uri {
         modality: String,
         uri: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        detail: Option<String>,
     },
     File {
         file_id: String,
@@ -46,6 +53,37 @@ pub enum MessagePart {
     Other {
         value: Value,
     },
+}
+
+impl MessagePart {
+    /// Inline media of which no more is known than how many bytes they are.
+    pub fn blob(modality: &str, mime_type: Option<String>, bytes: u64) -> Self {
+        Self::Blob { modality: modality.to_owned(), mime_type, bytes, extent: None, detail: None }
+    }
+
+    pub fn uri(modality: &str, uri: String) -> Self {
+        Self::Uri { modality: modality.to_owned(), uri, detail: None }
+    }
+}
+
+/// How large media are, in the terms in which they are billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    Pixels { width: u32, height: u32 },
+    Pages(u32),
+    Milliseconds(u64),
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pixels { width, height } => write!(f, "{width} × {height}"),
+            Self::Pages(1) => f.write_str("1 page"),
+            Self::Pages(pages) => write!(f, "{pages} pages"),
+            Self::Milliseconds(ms) => write!(f, "{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -104,12 +142,25 @@ pub struct Job {
     pub asked: bool,
 }
 
+/// Output that came after the last count that the upstream gave of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Uncounted {
+    /// The count is of a part of the output that is there.
+    Rest,
+    /// All but the last choice are counted.
+    LastChoice,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Response {
     pub id: Option<String>,
     pub model: Option<String>,
     pub choices: Vec<Choice>,
     pub usage: Option<Usage>,
+    /// What the usage lacks because the stream was cut before its last count.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uncounted: Option<Uncounted>,
     pub service_tier: Option<String>,
     /// Where the provider says that it processed the call.
     #[serde(skip_serializing_if = "Option::is_none", default)]

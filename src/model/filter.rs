@@ -169,7 +169,7 @@ pub struct CostRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TokenError {
     pub model: String,
-    /// `input` or `output` (hidden reasoning left out).
+    /// `output` (hidden reasoning left out), `input`, or `input with tools`, `images`, `sound` or `documents`.
     pub side: String,
     pub calls: u64,
     pub reported: u64,

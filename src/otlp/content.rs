@@ -89,10 +89,10 @@ fn part(part: &MessagePart) -> Value {
             json!({"type": "tool_call_response", "id": id, "response": response})
         }
         // The bytes are in tapline's store; a span carries what and how large.
-        MessagePart::Blob { modality, mime_type, bytes } => {
+        MessagePart::Blob { modality, mime_type, bytes, .. } => {
             json!({"type": "blob", "modality": modality, "mime_type": mime_type, "bytes": bytes})
         }
-        MessagePart::Uri { modality, uri } => json!({"type": "uri", "modality": modality, "uri": uri}),
+        MessagePart::Uri { modality, uri, .. } => json!({"type": "uri", "modality": modality, "uri": uri}),
         MessagePart::File { file_id } => json!({"type": "file", "file_id": file_id}),
         MessagePart::Other { value } if value.get("type").is_some_and(Value::is_string) => value.clone(),
         MessagePart::Other { value } => json!({"type": "other", "value": value}),

@@ -178,7 +178,7 @@ fn shown(part: &MessagePart) -> Option<(&'static str, &str)> {
     match part {
         MessagePart::Text { content } | MessagePart::Refusal { content } => Some(("text", content)),
         MessagePart::Reasoning { content } => Some(("reasoning", content)),
-        MessagePart::Uri { modality, uri } if modality == "image" => Some(("image", uri)),
+        MessagePart::Uri { modality, uri, .. } if modality == "image" => Some(("image", uri)),
         _ => None,
     }
 }

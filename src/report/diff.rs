@@ -148,10 +148,10 @@ fn part_text(part: &MessagePart) -> String {
         MessagePart::ToolCallResponse { response, .. } => {
             response.as_str().map_or_else(|| response.to_string(), str::to_owned)
         }
-        MessagePart::Blob { modality, mime_type, bytes } => {
+        MessagePart::Blob { modality, mime_type, bytes, .. } => {
             format!("({modality} {}, {bytes} bytes)", mime_type.as_deref().unwrap_or("of unknown type"))
         }
-        MessagePart::Uri { modality, uri } => format!("({modality} {uri})"),
+        MessagePart::Uri { modality, uri, .. } => format!("({modality} {uri})"),
         MessagePart::File { file_id } => format!("(file {file_id})"),
         MessagePart::Other { value } => value.to_string(),
     }

@@ -1,8 +1,13 @@
-//! How far tapline's own token counts are from what upstreams reported: one line per model and side.
+//! How far tapline's own token counts are from what upstreams reported: one line per
+//! model and side, the input by what it holds besides text.
 
 use rusqlite::{Connection, params};
 
-use crate::model::{Error, call::TokenSample, filter::TokenError};
+use crate::model::{
+    Error,
+    call::{Held, TokenSample},
+    filter::TokenError,
+};
 
 const ADD: &str = "
     INSERT INTO token_errors (model, side, calls, reported, estimated, abs_error, worst)
@@ -18,8 +23,15 @@ const ADD: &str = "
 const MOST: u64 = 1_000_000_000_000;
 
 pub(super) fn add(connection: &Connection, sample: &TokenSample) -> Result<(), Error> {
+    let input = match sample.held {
+        Held::Text => "input",
+        Held::Tools => "input with tools",
+        Held::Images => "input with images",
+        Held::Sound => "input with sound",
+        Held::Documents => "input with documents",
+    };
     for (side, reported, estimated) in [
-        ("input", sample.input_reported, sample.input_estimated),
+        (input, sample.input_reported, sample.input_estimated),
         ("output", sample.output_reported, sample.output_estimated),
     ] {
         let (reported, estimated) = (reported.min(MOST), estimated.min(MOST));

@@ -73,13 +73,20 @@ const TABLE: &[(&str, Vocabulary, u64)] = &[
     ("qwen", O200k, 103),
 ];
 
+/// A model's name without what stands before it: `openai/gpt-4o`, `accounts/fireworks/models/qwen3`,
+/// `ft:gpt-4o:org::id`, `us.anthropic.claude-sonnet-4-5`.
+pub(super) fn bare(model: &str) -> String {
+    let name = model.to_ascii_lowercase();
+    let name = name.rsplit('/').next().unwrap_or_default();
+    let name = name.strip_prefix("ft:").unwrap_or(name);
+    let name = name.split_once("anthropic.").map_or(name, |(_, name)| name);
+    name.to_owned()
+}
+
 impl Encoding {
     /// Every model has one: an unknown name is counted as o200k.
     pub(super) fn of(model: &str) -> Self {
-        let name = model.to_ascii_lowercase();
-        // `openai/gpt-4o`, `accounts/fireworks/models/qwen3`, `ft:gpt-4o:org::id`.
-        let name = name.rsplit('/').next().unwrap_or_default();
-        let name = name.strip_prefix("ft:").unwrap_or(name);
+        let name = bare(model);
         TABLE
             .iter()
             .filter(|(prefix, ..)| name.starts_with(prefix))

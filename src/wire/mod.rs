@@ -10,6 +10,7 @@ mod decode;
 mod detect;
 mod error;
 mod events;
+mod extent;
 pub mod flavour;
 mod json;
 mod multipart;

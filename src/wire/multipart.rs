@@ -9,7 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::exchange::MessagePart;
 
-use super::notes::Notes;
+use super::{
+    extent::{self, Encoded},
+    notes::Notes,
+};
 
 /// Longest text field shown as text; a longer one is a file without a name.
 const MAX_TEXT: usize = 64 << 10;
@@ -58,6 +61,8 @@ impl Part<'_> {
             modality: modality.to_owned(),
             bytes: self.bytes.len() as u64,
             mime_type: self.content_type.clone(),
+            extent: extent::of(Encoded::Plain(self.bytes)).filter(|_| self.whole),
+            detail: None,
         })
     }
 }

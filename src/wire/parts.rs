@@ -7,7 +7,11 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::model::exchange::MessagePart;
 
-use super::{json, notes::Notes};
+use super::{
+    extent::{self, Encoded},
+    json,
+    notes::Notes,
+};
 
 /// A message's `content`: a string, an array of parts, one part, or null.
 pub(super) fn content(raw: &RawValue, notes: &mut Notes, parts: &mut Vec<MessagePart>) {
@@ -100,32 +104,34 @@ fn media(raw: &RawValue, modality: &str) -> Option<MessagePart> {
     );
     // The Realtime API's parts carry the sound itself under this name.
     if let Some(sound) = sound.and_then(json::text) {
-        let bytes = base64_length(&sound);
-        return Some(MessagePart::Blob { modality: modality.to_owned(), mime_type: None, bytes });
+        return Some(MessagePart::blob(modality, None, base64_length(&sound)));
     }
     // The place where it is: the part itself, or an object inside it named after it.
     let inner = [source, image, video, audio, input_audio, file].into_iter().flatten().next();
     if let Some(url) = inner.and_then(json::text) {
-        return Some(reference(&url, modality));
+        let [detail] = json::pick(raw.get(), ["detail"]);
+        return Some(reference(&url, modality, json::filled(detail)));
     }
     let place = inner.filter(|inner| json::is_object(inner)).unwrap_or(raw);
-    let [url, data, file_data, file_url, file_id, format, mime, text] = json::pick(
+    let [url, data, file_data, file_url, file_id, format, mime, text, detail] = json::pick(
         place.get(),
-        ["url", "data", "file_data", "file_url", "file_id", "format", "media_type", "text"],
+        ["url", "data", "file_data", "file_url", "file_id", "format", "media_type", "text", "detail"],
     );
+    let detail = json::filled(detail);
     let kind =
         json::filled(mime).or_else(|| json::filled(format).map(|format| format!("{modality}/{format}")));
     if let Some(url) = url.or(file_url).or(file_data.filter(|data| data.get().starts_with("\"data:"))) {
-        return Some(reference(&json::text(url)?, modality));
+        return Some(reference(&json::text(url)?, modality, detail));
     }
     if let Some(data) = data.or(file_data) {
         let data = json::text(data)?;
         // Anthropic's plain-text documents carry text where others carry base64.
-        let bytes = match &kind {
-            Some(kind) if kind.starts_with("text/") => data.len() as u64,
-            _ => base64_length(&data),
+        let (bytes, extent) = match &kind {
+            Some(kind) if kind.starts_with("text/") => (data.len() as u64, None),
+            _ => (base64_length(&data), extent::of(Encoded::Base64(&data))),
         };
-        return Some(MessagePart::Blob { modality: modality.to_owned(), mime_type: kind, bytes });
+        let modality = modality.to_owned();
+        return Some(MessagePart::Blob { modality, mime_type: kind, bytes, extent, detail });
     }
     if let Some(file_id) = json::filled(file_id) {
         return Some(MessagePart::File { file_id });
@@ -134,13 +140,18 @@ fn media(raw: &RawValue, modality: &str) -> Option<MessagePart> {
 }
 
 /// A URL, or the measure of what a `data:` URL carries.
-fn reference(url: &str, modality: &str) -> MessagePart {
+fn reference(url: &str, modality: &str, detail: Option<String>) -> MessagePart {
+    let modality = modality.to_owned();
     let Some((head, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(',')) else {
-        return MessagePart::Uri { modality: modality.to_owned(), uri: url.to_owned() };
+        return MessagePart::Uri { modality, uri: url.to_owned(), detail };
     };
-    let mime = head.split(';').next().filter(|mime| !mime.is_empty());
-    let bytes = if head.ends_with(";base64") { base64_length(data) } else { data.len() as u64 };
-    MessagePart::Blob { modality: modality.to_owned(), mime_type: mime.map(str::to_owned), bytes }
+    let mime_type = head.split(';').next().filter(|mime| !mime.is_empty()).map(str::to_owned);
+    let (bytes, extent) = if head.ends_with(";base64") {
+        (base64_length(data), extent::of(Encoded::Base64(data)))
+    } else {
+        (data.len() as u64, None)
+    };
+    MessagePart::Blob { modality, mime_type, bytes, extent, detail }
 }
 
 /// Bytes that base64 text stands for.
@@ -183,7 +194,7 @@ fn measure_fields(fields: &mut Map<String, Value>) {
                 let encoded = text.starts_with("data:")
                     || text.bytes().take(1024).all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
                 if media_field && encoded {
-                    *text = match reference(text, "media") {
+                    *text = match reference(text, "media", None) {
                         MessagePart::Blob { mime_type: Some(kind), bytes, .. } => {
                             format!("({kind}, {bytes} bytes, not shown)")
                         }

@@ -93,12 +93,8 @@ fn plain() -> (Call, Exchange) {
             "user",
             vec![
                 text("what is this?"),
-                MessagePart::Blob {
-                    modality: "image".to_owned(),
-                    mime_type: Some("image/png".to_owned()),
-                    bytes: 900,
-                },
-                MessagePart::Uri { modality: "image".to_owned(), uri: "https://x.example/a.png".to_owned() },
+                MessagePart::blob("image", Some("image/png".to_owned()), 900),
+                MessagePart::uri("image", "https://x.example/a.png".to_owned()),
             ],
         ),
     ];

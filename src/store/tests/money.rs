@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     Glob,
-    call::{Charge, TokenSample},
+    call::{Charge, Held, TokenSample},
     filter::{CostQuery, CostRow, Dimension},
 };
 
@@ -371,6 +371,7 @@ async fn token_errors_add_up_by_model() {
     let sampled = |number, reported, estimated| Settled {
         token_sample: Some(TokenSample {
             model: "m".to_owned(),
+            held: if number > 2 { Held::Images } else { Held::Text },
             input_reported: reported,
             input_estimated: estimated,
             output_reported: 0,
@@ -380,9 +381,10 @@ async fn token_errors_add_up_by_model() {
     };
     store.settle(vec![sampled(1, 100, 90), sampled(2, 100, 120)]).await.unwrap();
     // Stored already: counted once.
-    store.settle(vec![sampled(2, 100, 120)]).await.unwrap();
+    store.settle(vec![sampled(2, 100, 120), sampled(3, 800, 765)]).await.unwrap();
     let errors = store.token_errors().await.unwrap();
-    assert_eq!(errors.len(), 1);
+    let sides: Vec<_> = errors.iter().map(|row| row.side.as_str()).collect();
+    assert_eq!(sides, ["input", "input with images"]);
     let one = &errors[0];
     assert_eq!(
         (one.calls, one.reported, one.estimated, one.abs_error, one.worst_thousandths),

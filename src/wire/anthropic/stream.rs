@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    model::exchange::{Choice, MessagePart, Response},
+    model::exchange::{Choice, MessagePart, Response, Uncounted},
     wire::{error, json, notes::Notes, parts},
 };
 
@@ -19,6 +19,8 @@ pub(in crate::wire) struct MessagesStream {
     stop_reason: Option<String>,
     blocks: BTreeMap<u32, BlockDraft>,
     started: bool,
+    /// `message_start` counts the first token or so of the output; the last count comes at the end.
+    counted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +87,7 @@ impl MessagesStream {
                     self.stop_reason = json::filled(Some(reason));
                 }
                 if let Some(usage) = usage {
+                    self.counted = true;
                     self.counts.merge(usage, notes);
                     served(usage, &mut self.response);
                 }
@@ -110,6 +113,7 @@ impl MessagesStream {
     pub(in crate::wire) fn finish(self, notes: &mut Notes) -> Response {
         let mut response = self.response;
         response.usage = self.counts.into_usage();
+        response.uncounted = (response.usage.is_some() && !self.counted).then_some(Uncounted::Rest);
         if self.started || !self.blocks.is_empty() {
             let mut choice = Choice { finish_reason: self.stop_reason, ..Choice::default() };
             choice.message.role = self.role.unwrap_or_else(|| "assistant".to_owned());

@@ -43,7 +43,7 @@ pub(in crate::wire) fn read_speech(bytes: u64, content_type: Option<&str>) -> Re
 
 fn sound(bytes: u64, content_type: Option<&str>) -> Choice {
     let mime_type = content_type.map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_owned());
-    let parts = vec![MessagePart::Blob { modality: "audio".to_owned(), mime_type, bytes }];
+    let parts = vec![MessagePart::blob("audio", mime_type, bytes)];
     Choice { message: Message { role: "assistant".to_owned(), name: None, parts }, ..Choice::default() }
 }
 
@@ -53,8 +53,8 @@ pub(in crate::wire) fn read_transcription_form(form: &[multipart::Part<'_>]) -> 
     request.stream = take_text(&mut request, "stream").is_some_and(|flag| flag == "true");
     let sounds = form.iter().filter_map(multipart::Part::blob).map(|part| match part {
         // Clients often name no type, or a general one.
-        MessagePart::Blob { mime_type, bytes, .. } => {
-            MessagePart::Blob { modality: "audio".to_owned(), mime_type, bytes }
+        MessagePart::Blob { mime_type, bytes, extent, detail, .. } => {
+            MessagePart::Blob { modality: "audio".to_owned(), mime_type, bytes, extent, detail }
         }
         other => other,
     });

@@ -187,6 +187,7 @@ impl AnswerDraft {
             region: None,
             model,
             cache_diagnosis: None,
+            uncounted: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A chat (or legacy completions) answer as a stream of chunks.
 
 use crate::{
-    model::exchange::Response,
+    model::exchange::{Response, Uncounted},
     wire::{notes::Notes, sse::Event},
 };
 
@@ -49,6 +49,10 @@ impl ChatStream {
         if finished && !self.done {
             notes.add("the stream ended without [DONE], after every choice had finished");
         }
-        Response { complete: self.done || finished, ..self.draft.into_response(notes) }
+        // Usage on every chunk counts what came until then; a choice that has ended is counted whole.
+        let ended = self.done || self.draft.all_finished();
+        let response = self.draft.into_response(notes);
+        let uncounted = (response.usage.is_some() && !ended).then_some(Uncounted::Rest);
+        Response { complete: self.done || finished, uncounted, ..response }
     }
 }

@@ -159,11 +159,7 @@ impl ChoiceDraft {
             parts.push(MessagePart::Text { content: self.transcript });
         }
         if self.audio_bytes > 0 {
-            parts.push(MessagePart::Blob {
-                modality: "audio".into(),
-                mime_type: None,
-                bytes: self.audio_bytes,
-            });
+            parts.push(MessagePart::blob("audio", None, self.audio_bytes));
         }
         parts.extend(self.function.into_parts(notes));
         parts.extend(self.tool_calls.into_parts(notes));

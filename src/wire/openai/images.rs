@@ -102,9 +102,9 @@ fn choice(index: u32, image: &RawValue) -> Choice {
     let mut parts = Vec::new();
     if let Some(data) = data.and_then(json::text) {
         let bytes = parts::base64_length(&data);
-        parts.push(MessagePart::Blob { modality: "image".to_owned(), mime_type: None, bytes });
+        parts.push(MessagePart::blob("image", None, bytes));
     } else if let Some(uri) = json::filled(url) {
-        parts.push(MessagePart::Uri { modality: "image".to_owned(), uri });
+        parts.push(MessagePart::uri("image", uri));
     }
     if let Some(content) = json::filled(revised) {
         parts.push(MessagePart::Text { content });

@@ -5,16 +5,18 @@ use serde_json::value::RawValue;
 
 use crate::{
     model::{
-        exchange::{Choice, Message, MessagePart, Request, Response},
+        exchange::{Choice, Message, MessagePart, Request, Response, Uncounted},
         usage::Usage,
     },
     wire::{error, json, notes::Notes, parts},
 };
 
-use super::{responses, usage};
+use super::{responses, responses_stream, usage};
 
 /// Responses and messages of one session that are shown; the others are counted in its usage all the same.
 const MAX_SHOWN: usize = 1_000;
+/// Characters that are kept of a response that has not ended.
+const MAX_SAID: usize = 1 << 20;
 
 /// What the server sends.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(in crate::wire) struct RealtimeSession {
     /// What the user said, as the server heard it.
     pub(in crate::wire) heard: Vec<Message>,
     in_progress: bool,
+    /// What the response in progress has said.
+    said: String,
 }
 
 impl RealtimeSession {
@@ -40,7 +44,10 @@ impl RealtimeSession {
                     self.response.model = json::filled(model).or(self.response.model.take());
                 }
             }
-            "response.created" => self.in_progress = true,
+            "response.created" => {
+                self.in_progress = true;
+                self.said.clear();
+            }
             "response.done" | "response.completed" | "response.incomplete" | "response.failed" => {
                 self.in_progress = false;
                 if let Some(response) = response {
@@ -53,7 +60,15 @@ impl RealtimeSession {
                 }
             }
             "error" => self.response.error = Some(error::from_value(failure.unwrap_or(whole), None)),
-            kind if kind.ends_with(".delta") => return Ok(delta.is_some_and(json::is_truthy)),
+            kind if kind.ends_with(".delta") => {
+                if responses_stream::is_spoken(kind)
+                    && let Some(text) = delta.and_then(json::text)
+                {
+                    let left = MAX_SAID.saturating_sub(self.said.len());
+                    self.said.extend(text.chars().take(left));
+                }
+                return Ok(delta.is_some_and(json::is_truthy));
+            }
             _ => {}
         }
         Ok(false)
@@ -90,7 +105,14 @@ impl RealtimeSession {
 
     /// `whole`: the session was closed, not broken off.
     pub(in crate::wire) fn finish(self, whole: bool) -> Response {
-        Response { complete: whole && !self.in_progress, ..self.response }
+        let mut response = Response { complete: whole && !self.in_progress, ..self.response };
+        if self.in_progress && !self.said.is_empty() {
+            response.uncounted = response.usage.is_some().then_some(Uncounted::LastChoice);
+            let index = u32::try_from(response.choices.len()).unwrap_or(u32::MAX);
+            let choice = responses::choice(vec![MessagePart::Text { content: self.said }], None);
+            response.choices.push(Choice { index, ..choice });
+        }
+        response
     }
 }
 

@@ -165,11 +165,11 @@ pub(super) fn item_part(raw: &RawValue, notes: &mut Notes, parts: &mut Vec<Messa
             name: json::filled(name).unwrap_or_default(),
             arguments: Value::String(input.map(json::shown).unwrap_or_default()),
         }),
-        Some("image_generation_call") => parts.push(MessagePart::Blob {
-            modality: "image".to_owned(),
-            mime_type: None,
-            bytes: result.and_then(json::text).map_or(0, |data| parts::base64_length(&data)),
-        }),
+        Some("image_generation_call") => parts.push(MessagePart::blob(
+            "image",
+            None,
+            result.and_then(json::text).map_or(0, |data| parts::base64_length(&data)),
+        )),
         // What a hosted tool did, a compaction, an item of a later version.
         _ => parts.push(MessagePart::Other { value: parts::without_media(raw, notes) }),
     }

@@ -139,6 +139,17 @@ impl ResponsesStream {
     }
 }
 
+/// Whether an event's delta is text that the model made; the Realtime API has names of its own for some.
+pub(super) fn is_spoken(event: &str) -> bool {
+    text_kind(event).is_some()
+        || matches!(
+            event,
+            "response.text.delta"
+                | "response.output_audio_transcript.delta"
+                | "response.audio_transcript.delta"
+        )
+}
+
 fn text_kind(event: &str) -> Option<TextKind> {
     Some(match event {
         "response.output_text.delta" => TextKind::Output,
