@@ -73,7 +73,7 @@ pub(super) async fn runs(
     let search = RunSearch {
         clauses: params.parsed("filter", search::run_filter)?.unwrap_or_default(),
         order: params.parsed("order_by", order)?.unwrap_or_default(),
-        page: Slice { offset: 0, limit: params.limit()? },
+        page: Slice::first(params.limit()?),
         ..RunSearch::default()
     };
     let runs = state.store.runs(params.text("experiment"), search).await?;

@@ -57,22 +57,19 @@ async fn runs(state: State, fields: Fields) -> Result<Runs, Failure> {
         limit => results(limit)?,
     };
     let clauses = search::run_filter(&fields.text("filter")?)?;
-    let order = search::run_order(&fields.strings("order_by")?)?;
-    let PageToken { offset, after } = PageToken::decode(&fields.text("page_token")?)?;
+    let order_by = fields.strings("order_by")?;
+    let order = search::run_order(&order_by)?;
+    let token = PageToken { order_by: &order_by };
     let search = RunSearch {
         experiments: Some(fields.words("experiment_ids")?),
         clauses,
         order,
         view: view(&fields, "run_view_type")?,
-        page: Slice { offset, limit },
-        after,
+        page: Slice { start: token.decode(&fields.text("page_token")?)?, limit },
     };
-    let in_default_order = search.order.is_empty();
     (state.fresh)().await;
     let found = state.store.search_runs(search).await?;
-    let last = found.items.last().filter(|_| found.more && in_default_order);
-    let after = last.map(|run| run.run.id.clone());
-    let next_page_token = found.more.then(|| PageToken { offset: offset + limit, after }.encode());
+    let next_page_token = found.next.map(|next| token.encode(&next));
     Ok(Runs { runs: found.items.into_iter().map(Into::into).collect(), next_page_token })
 }
 
@@ -86,15 +83,16 @@ struct Experiments {
 
 async fn experiments(state: State, fields: Fields) -> Result<Experiments, Failure> {
     let limit = results(fields.integer("max_results")?.unwrap_or(0))?;
-    let PageToken { offset, .. } = PageToken::decode(&fields.text("page_token")?)?;
+    let order_by = fields.strings("order_by")?;
+    let token = PageToken { order_by: &order_by };
     let search = ExperimentSearch {
         clauses: search::experiment_filter(&fields.text("filter")?)?,
-        order: search::experiment_order(&fields.strings("order_by")?)?,
+        order: search::experiment_order(&order_by)?,
         view: view(&fields, "view_type")?,
-        page: Slice { offset, limit },
+        page: Slice { start: token.decode(&fields.text("page_token")?)?, limit },
     };
     let found = state.store.search_experiments(search).await?;
-    let next_page_token = found.more.then(|| PageToken { offset: offset + limit, after: None }.encode());
+    let next_page_token = found.next.map(|next| token.encode(&next));
     Ok(Experiments { experiments: found.items.into_iter().map(Into::into).collect(), next_page_token })
 }
 
@@ -141,16 +139,16 @@ async fn logged_models(state: State, fields: Fields) -> Result<LoggedModels, Fai
         filter: (!filter.is_empty()).then_some(filter.as_str()),
         order_by: &order_by,
     };
-    let offset = asked.offset(&fields.text("page_token")?)?;
+    let start = asked.decode(&fields.text("page_token")?)?;
     let search = LoggedModelSearch {
         experiments: experiments.clone(),
         clauses: search::logged_model_filter(&filter)?,
         datasets,
         order,
-        page: Slice { offset, limit },
+        page: Slice { start, limit },
     };
     let found = state.store.search_logged_models(search).await?;
-    let next_page_token = found.more.then(|| asked.token(offset + limit));
+    let next_page_token = found.next.map(|next| asked.encode(&next));
     Ok(LoggedModels { models: found.items.into_iter().map(Into::into).collect(), next_page_token })
 }
 
@@ -171,15 +169,16 @@ async fn datasets(state: State, fields: Fields) -> Result<Datasets, Failure> {
         }
         limit => results(limit)?,
     };
-    let PageToken { offset, .. } = PageToken::decode(&fields.text("page_token")?)?;
+    let order_by = fields.strings("order_by")?;
+    let token = PageToken { order_by: &order_by };
     let search = EvaluationDatasetSearch {
         experiments: fields.strings("experiment_ids")?,
         clauses: search::evaluation_dataset_filter(&fields.text("filter_string")?)?,
-        order: search::evaluation_dataset_order(&fields.strings("order_by")?)?,
-        page: Slice { offset, limit },
+        order: search::evaluation_dataset_order(&order_by)?,
+        page: Slice { start: token.decode(&fields.text("page_token")?)?, limit },
     };
     let found = state.store.search_evaluation_datasets(search).await?;
-    let next_page_token = found.more.then(|| PageToken { offset: offset + limit, after: None }.encode());
+    let next_page_token = found.next.map(|next| token.encode(&next));
     let datasets = found.items.into_iter().map(EvaluationDatasetJson::without_experiments).collect();
     Ok(Datasets { datasets, next_page_token })
 }

@@ -1,42 +1,46 @@
-//! Page tokens as MLflow's clients pass them back: base64 of a small JSON object. Opaque to them; one that
-//! another server made is understood.
+//! Page tokens as MLflow's clients pass them back: base64 of a small JSON object. Opaque to them. Ours say where the
+//! row before the page stands, so that what comes or goes meanwhile moves no page; one of MLflow's own server,
+//! which counts rows, is understood.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::model::Error;
+use crate::model::{
+    Error,
+    filter::search::{self as filter, Position, Rank, Start},
+};
 
-/// Where the next page begins.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PageToken {
-    /// Rows before it.
-    pub offset: usize,
-    /// The id of the row before it, where the place in the order follows from that row alone: what came in
-    /// since then moves no page.
-    pub after: Option<String>,
+/// The token of a page of runs, experiments or datasets. It belongs to one order.
+#[derive(Debug, Clone, Copy)]
+pub struct PageToken<'s> {
+    /// The orders as they were sent.
+    pub order_by: &'s [String],
 }
 
-impl PageToken {
-    /// An empty or absent token is the beginning.
-    pub fn decode(token: &str) -> Result<Self, Error> {
-        if token.is_empty() {
-            return Ok(Self::default());
-        }
-        let value = decoded(token)?;
-        let Some(offset) = offset(&value) else {
-            return Err(Error::invalid(format!("Invalid page token, parsed value={value}")));
-        };
-        let after = value.get("after").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { offset, after })
+impl PageToken<'_> {
+    /// Of the page that begins behind `position`.
+    pub fn encode(&self, position: &Position) -> String {
+        STANDARD.encode(json!({ "behind": ranks(position), "order_by": self.order_by }).to_string())
     }
 
-    pub fn encode(&self) -> String {
-        // The spacing is Python's, so that a token without `after` is the very text that MLflow's server gives.
-        let text = match &self.after {
-            None => format!("{{\"offset\": {}}}", self.offset),
-            Some(after) => format!("{{\"offset\": {}, \"after\": {}}}", self.offset, json!(after)),
+    /// An empty or absent token is the beginning.
+    pub fn decode(&self, token: &str) -> Result<Start, Error> {
+        if token.is_empty() {
+            return Ok(Start::Top);
+        }
+        let value = decoded(token)?;
+        let Some(start) = start(&value) else {
+            return Err(Error::invalid(format!("Invalid page token, parsed value={value}")));
         };
-        STANDARD.encode(text)
+        let expected = json!(self.order_by);
+        match value.get("order_by") {
+            Some(found) if *found != expected && matches!(start, Start::Behind(_)) => {
+                Err(Error::invalid(format!(
+                    "Invalid page token, it belongs to a search with the order {found}. Expected: {expected}"
+                )))
+            }
+            _ => Ok(start),
+        }
     }
 }
 
@@ -50,18 +54,20 @@ pub struct LoggedModelSearch<'s> {
 }
 
 impl LoggedModelSearch<'_> {
-    pub fn token(&self, offset: usize) -> String {
+    /// Of the page that begins behind `position`.
+    pub fn encode(&self, position: &Position) -> String {
         let Self { experiments, filter, order_by } = self;
         let token = json!({
-            "experiment_ids": experiments, "filter_string": filter, "order_by": order_by, "offset": offset,
+            "experiment_ids": experiments, "filter_string": filter, "order_by": order_by,
+            "behind": ranks(position),
         });
         STANDARD.encode(token.to_string())
     }
 
-    /// Rows before the page.
-    pub fn offset(&self, token: &str) -> Result<usize, Error> {
+    /// An empty or absent token is the beginning.
+    pub fn decode(&self, token: &str) -> Result<Start, Error> {
         if token.is_empty() {
-            return Ok(0);
+            return Ok(Start::Top);
         }
         let value = decoded(token)?;
         let parts = [
@@ -79,7 +85,7 @@ impl LoggedModelSearch<'_> {
                 )));
             }
         }
-        offset(&value).ok_or_else(|| Error::invalid(format!("Invalid page token: {value}")))
+        start(&value).ok_or_else(|| Error::invalid(format!("Invalid page token: {value}")))
     }
 }
 
@@ -94,9 +100,38 @@ fn decoded(token: &str) -> Result<Value, Error> {
         .map_err(|_| Error::invalid(format!("Invalid page token, decoded value=b'{}'", bytes.escape_ascii())))
 }
 
-/// At least 1, as a number or as text.
-fn offset(value: &Value) -> Option<usize> {
+/// MLflow's own server counts the rows before a page, from 1, as a number or as text.
+fn start(value: &Value) -> Option<Start> {
+    if let Some(behind) = value.get("behind") {
+        return Some(Start::Behind(position(behind)?));
+    }
     let offset = value.get("offset")?;
     let number = offset.as_u64().or_else(|| offset.as_str()?.parse().ok())?;
-    usize::try_from(number).ok().filter(|offset| *offset > 0)
+    usize::try_from(number).ok().filter(|offset| *offset > 0).map(Start::Skip)
+}
+
+/// Null is what is missing, an empty list what is not a number.
+fn ranks(position: &Position) -> Vec<Value> {
+    let rank = |rank: &Rank| match rank {
+        Rank::Value(filter::Value::Text(text)) => json!(text),
+        Rank::Value(filter::Value::Integer(number)) => json!(number),
+        Rank::Value(filter::Value::Number(number)) => json!(number),
+        Rank::Nan => json!([]),
+        Rank::Missing => Value::Null,
+    };
+    position.0.iter().map(rank).collect()
+}
+
+fn position(ranks: &Value) -> Option<Position> {
+    let rank = |rank: &Value| match rank {
+        Value::Null => Some(Rank::Missing),
+        Value::Array(_) => Some(Rank::Nan),
+        Value::String(text) => Some(Rank::Value(filter::Value::Text(text.clone()))),
+        Value::Number(number) => Some(Rank::Value(match number.as_i64() {
+            Some(number) => filter::Value::Integer(number),
+            None => filter::Value::Number(number.as_f64()?),
+        })),
+        Value::Bool(_) | Value::Object(_) => None,
+    };
+    Some(Position(ranks.as_array()?.iter().map(rank).collect::<Option<_>>()?))
 }

@@ -9,8 +9,8 @@ use super::{LoggedModelSearch, PageToken, *};
 use crate::model::{
     Error,
     filter::search::{
-        Clause, Comparison, DatasetField, ExperimentAttribute, Field, LoggedModelAttribute, Order,
-        RunAttribute, Test, Value,
+        Clause, Comparison, DatasetField, ExperimentAttribute, Field, LoggedModelAttribute, Order, Position,
+        Rank, RunAttribute, Start, Test, Value,
     },
 };
 
@@ -411,22 +411,37 @@ fn evaluation_datasets_have_five_attributes_and_tags() {
     );
 }
 
+fn position() -> Position {
+    Position(vec![
+        Rank::Value(Value::Text("a\"b".to_owned())),
+        Rank::Value(Value::Number(0.1)),
+        Rank::Nan,
+        Rank::Missing,
+        Rank::Value(Value::Integer(i64::MAX)),
+    ])
+}
+
 #[test]
-fn page_tokens_are_mlflows() {
-    let token = PageToken { offset: 1, after: None };
-    assert_eq!(token.encode(), "eyJvZmZzZXQiOiAxfQ==");
-    let with_row = PageToken { offset: 7, after: Some("a\"b".to_owned()) };
-    for token in [token, with_row] {
-        assert_eq!(PageToken::decode(&token.encode()), Ok(token));
-    }
-    assert_eq!(PageToken::decode(""), Ok(PageToken::default()));
+fn page_tokens_say_where_a_page_begins() {
+    let order_by = ["metrics.a DESC".to_owned()];
+    let search = PageToken { order_by: &order_by };
+    let token = search.encode(&position());
+    assert_eq!(search.decode(&token), Ok(Start::Behind(position())));
+    assert_eq!(search.decode(""), Ok(Start::Top));
+    // MLflow's own, which belong to no order.
+    assert_eq!(search.decode("eyJvZmZzZXQiOiAxfQ=="), Ok(Start::Skip(1)));
+    assert_eq!(
+        sentence(PageToken { order_by: &[] }.decode(&token)),
+        "Invalid page token, it belongs to a search with the order [\"metrics.a DESC\"]. Expected: []"
+    );
     for (text, expected) in [
         ("%", "Invalid page token, decoded value=b''"),
         ("a", "Invalid page token, could not base64-decode"),
         ("YQ==", "Invalid page token, decoded value=b'a'"),
         ("e30=", "Invalid page token, parsed value={}"),
+        ("eyJiZWhpbmQiOjF9", "Invalid page token, parsed value={\"behind\":1}"),
     ] {
-        assert_eq!(sentence(PageToken::decode(text)), expected);
+        assert_eq!(sentence(search.decode(text)), expected);
     }
 }
 
@@ -435,14 +450,14 @@ fn a_page_of_logged_models_belongs_to_its_search() {
     let (experiments, order_by) = (["1".to_owned()], json!([{"field_name": "name"}]));
     let search =
         LoggedModelSearch { experiments: &experiments, filter: Some("name = 'a'"), order_by: &order_by };
-    let token = search.token(100);
-    assert_eq!(search.offset(&token), Ok(100));
+    let token = search.encode(&position());
+    assert_eq!(search.decode(&token), Ok(Start::Behind(position())));
     for other in [
         LoggedModelSearch { experiments: &[], ..search },
         LoggedModelSearch { filter: None, ..search },
         LoggedModelSearch { order_by: &Json::Null, ..search },
     ] {
-        assert!(sentence(other.offset(&token)).contains("in the page token do"));
+        assert!(sentence(other.decode(&token)).contains("in the page token do"));
     }
 }
 
@@ -478,8 +493,8 @@ proptest! {
 
     #[test]
     fn any_token_is_read_or_refused(token in "\\PC{0,40}") {
-        if let Ok(read) = PageToken::decode(&token) {
-            prop_assert!(token.is_empty() || read.offset > 0);
+        if let Ok(read) = (PageToken { order_by: &[] }).decode(&token) {
+            prop_assert!(read != Start::Skip(0));
         }
     }
 }

@@ -29,7 +29,7 @@ const START: i64 = 1_795_420_800 * UnixNanos::SECOND;
 
 /// The newest runs.
 fn newest(limit: usize) -> RunSearch {
-    RunSearch { page: Slice { offset: 0, limit }, ..RunSearch::default() }
+    RunSearch { page: Slice::first(limit), ..RunSearch::default() }
 }
 
 fn open() -> (TempDir, Store) {

@@ -12,7 +12,9 @@ use crate::{
     model::{
         UnixNanos,
         dataset::DatasetInput,
-        filter::search::{ExperimentSearch, Field, LoggedModelSearch, Order, RunAttribute, RunSearch, Slice},
+        filter::search::{
+            ExperimentSearch, Field, LoggedModelSearch, Order, RunAttribute, RunSearch, Slice, Start,
+        },
         logged_model::{LoggedModel, LoggedModelStatus},
         metric::{HistoryPage, Metric, SYSTEM_PREFIX},
         run::{Experiment, PARENT_RUN_TAG, RUN_NAME_TAG, RunStatus, RunWhole},
@@ -42,7 +44,7 @@ type Known = HashMap<String, String>;
 
 /// The experiments of these names; all where there are none.
 pub(super) async fn chosen(store: &Store, only: &[String]) -> anyhow::Result<Vec<Experiment>> {
-    let page = Slice { offset: 0, limit: usize::MAX >> 1 };
+    let page = Slice::first(usize::MAX >> 1);
     let search = ExperimentSearch { page, ..ExperimentSearch::default() };
     let mut experiments = store.search_experiments(search).await?.items;
     if let Some(missing) = only.iter().find(|name| !experiments.iter().any(|one| one.name == **name)) {
@@ -81,7 +83,7 @@ impl Export<'_> {
         let mut search = RunSearch {
             experiments: Some(vec![experiment.id.clone()]),
             order: vec![Order { field: Field::Attribute(RunAttribute::StartTime), descending: false }],
-            page: Slice { offset: 0, limit: PAGE },
+            page: Slice::first(PAGE),
             ..RunSearch::default()
         };
         let mut sent = Vec::new();
@@ -98,10 +100,8 @@ impl Export<'_> {
                 runs.insert(id, there.clone());
                 sent.push((run, there));
             }
-            if !page.more {
-                break;
-            }
-            search.page.offset += PAGE;
+            let Some(next) = page.next else { break };
+            search.page.start = Start::Behind(next);
         }
         let models = self.models(experiment, &target, &runs, report).await?;
         for (run, there) in sent {
@@ -224,7 +224,7 @@ impl Export<'_> {
         let mut known = self.exported_models(target).await?;
         let mut search = LoggedModelSearch {
             experiments: vec![experiment.id.clone()],
-            page: Slice { offset: 0, limit: PAGE },
+            page: Slice::first(PAGE),
             ..LoggedModelSearch::default()
         };
         loop {
@@ -234,10 +234,8 @@ impl Export<'_> {
                     unknown.insert(self.model(&model, target, runs, report).await?);
                 }
             }
-            if !page.more {
-                return Ok(known);
-            }
-            search.page.offset += PAGE;
+            let Some(next) = page.next else { return Ok(known) };
+            search.page.start = Start::Behind(next);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     artifacts::{ArtifactPath, Artifacts},
     model::{
         UnixNanos,
-        filter::search::{LoggedModelSearch, RunSearch, Slice},
+        filter::search::{LoggedModelSearch, RunSearch, Slice, Start},
         logged_model::{LoggedModel, LoggedModelStatus},
         metric::{HistoryPage, Metric, SYSTEM_PREFIX},
         run::{Experiment, RunStatus, RunWhole},
@@ -78,24 +78,21 @@ impl ExportFolder<'_> {
         report.experiments += 1;
         let mut search = RunSearch {
             experiments: Some(vec![experiment.id.clone()]),
-            page: Slice { offset: 0, limit: PAGE },
+            page: Slice::first(PAGE),
             ..RunSearch::default()
         };
         loop {
             let page = self.store.search_runs(search.clone()).await?;
-            search.after = page.items.last().map(|run| run.run.id.clone());
             for run in page.items {
                 watch.run(&run.run.name);
                 self.one(folder, &run, report).await?;
             }
-            if !page.more {
-                break;
-            }
-            search.page.offset += PAGE;
+            let Some(next) = page.next else { break };
+            search.page.start = Start::Behind(next);
         }
         let mut search = LoggedModelSearch {
             experiments: vec![experiment.id.clone()],
-            page: Slice { offset: 0, limit: PAGE },
+            page: Slice::first(PAGE),
             ..LoggedModelSearch::default()
         };
         loop {
@@ -103,10 +100,8 @@ impl ExportFolder<'_> {
             for model in page.items {
                 self.model(folder, &model, report).await?;
             }
-            if !page.more {
-                return Ok(());
-            }
-            search.page.offset += PAGE;
+            let Some(next) = page.next else { return Ok(()) };
+            search.page.start = Start::Behind(next);
         }
     }
 

@@ -1,10 +1,7 @@
 //! A search as data: conditions that must all hold, an order, and which lives count. No text (that is
 //! `search`, which reads MLflow's grammar) and no SQL (that is the store).
 
-use crate::model::{
-    id::{ExperimentId, RunId},
-    run::ViewType,
-};
+use crate::model::{id::ExperimentId, run::ViewType};
 
 /// A condition on one kind of entity, whose own attributes are `A`.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,9 +134,6 @@ pub struct RunSearch {
     pub order: Vec<Order<RunAttribute>>,
     pub view: ViewType,
     pub page: Slice,
-    /// The run before the page. Where no order is asked for, the page begins behind it, whatever came in since,
-    /// and `Slice::offset` is not looked at.
-    pub after: Option<RunId>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -170,15 +164,45 @@ pub struct EvaluationDatasetSearch {
 }
 
 /// A stretch of a result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Slice {
-    pub offset: usize,
+    pub start: Start,
     pub limit: usize,
 }
 
-/// A stretch that was found, and whether there is more behind it.
+impl Slice {
+    /// The first so many.
+    pub fn first(limit: usize) -> Self {
+        Self { start: Start::Top, limit }
+    }
+}
+
+/// Where a stretch begins.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Start {
+    #[default]
+    Top,
+    /// Behind so many rows.
+    Skip(usize),
+    /// Behind a position in the order, whatever came or went since somebody stood there.
+    Behind(Position),
+}
+
+/// Where a row stands in an order: what it is sorted by, and last what tells it from every other row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Position(pub Vec<Rank>);
+
+/// What a row is sorted by in one respect, in ascending order of kinds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rank {
+    Value(Value),
+    Nan,
+    Missing,
+}
+
+/// A stretch that was found, and where the next one begins if there is more behind it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found<T> {
     pub items: Vec<T>,
-    pub more: bool,
+    pub next: Option<Position>,
 }

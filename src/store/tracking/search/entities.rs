@@ -3,7 +3,10 @@
 
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::sql::Sql;
+use super::{
+    order::{self, Key},
+    sql::Sql,
+};
 use crate::{
     model::{
         Error,
@@ -11,7 +14,7 @@ use crate::{
         filter::search::{
             Clause, EvaluationDatasetAttribute, EvaluationDatasetSearch, ExperimentAttribute,
             ExperimentSearch, Field, Found, LoggedModelAttribute, LoggedModelSearch, MetricDataset, Order,
-            Slice, Test,
+            Slice, Start, Test,
         },
         logged_model::LoggedModel,
         run::{Experiment, ViewType},
@@ -23,25 +26,42 @@ use crate::{
     },
 };
 
-/// One more row than asked for tells whether there is a next page.
+/// A page of what `rows` selects, in an order. One more row than asked for tells whether there is a next page.
 fn slice<T>(
     connection: &Connection,
-    mut sql: Sql,
-    page: Slice,
+    rows: Sql,
+    keys: &[Key],
+    page: &Slice,
     mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
 ) -> Result<Found<T>, Error> {
+    let mut sql = Sql::default();
+    sql.push("SELECT t.*");
+    order::columns(&mut sql, keys);
+    sql.push(" FROM (");
+    sql.append(rows);
+    sql.push(") AS t WHERE 1");
+    if let Start::Behind(position) = &page.start {
+        order::behind(&mut sql, keys, &position.0)?;
+    }
+    order::by(&mut sql, keys);
     sql.limit(page.limit.saturating_add(1));
-    sql.push(" OFFSET ");
-    sql.bind(i64::try_from(page.offset).unwrap_or(i64::MAX));
+    if let Start::Skip(rows) = page.start {
+        sql.push(" OFFSET ");
+        sql.bind(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(params_from_iter(sql.bound))?;
-    let mut items = Vec::new();
+    let (mut items, mut last) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
+        if items.len() == page.limit {
+            return Ok(Found { items, next: last });
+        }
         items.push(read(row)?);
+        if items.len() == page.limit {
+            last = Some(order::read(row, keys.len())?);
+        }
     }
-    let more = items.len() > page.limit;
-    items.truncate(page.limit);
-    Ok(Found { items, more })
+    Ok(Found { items, next: None })
 }
 
 /// A param or tag in a table that names its owner `owner` and has `key` and `value`.
@@ -90,15 +110,14 @@ pub(in crate::store::tracking) fn experiments(
         let Field::Attribute(attribute) = field else {
             return Err(unknown("name of a thing", "experiments"));
         };
-        keys.push(directed(experiment_order(*attribute), *descending));
+        keys.push(Key::of(experiment_order(*attribute)).directed(*descending));
     }
     if keys.is_empty() {
-        keys.extend(["e.created_at DESC".to_owned(), "CAST(e.id AS INTEGER)".to_owned()]);
+        keys.extend([Key::of("t.created_at").directed(true), Key::of(EXPERIMENT_NUMBER)]);
     } else if !search.order.iter().any(|order| order.field == Field::Attribute(ExperimentAttribute::Id)) {
-        keys.push("CAST(e.id AS INTEGER) DESC".to_owned());
+        keys.push(Key::of(EXPERIMENT_NUMBER).directed(true));
     }
-    order_by(&mut sql, &keys);
-    let mut found = slice(connection, sql, search.page, |row| Ok(read_experiment(row)?))?;
+    let mut found = slice(connection, sql, &keys, &search.page, |row| Ok(read_experiment(row)?))?;
     for experiment in &mut found.items {
         experiment.tags = tags_of_experiment(connection, &experiment.id)?;
     }
@@ -114,22 +133,15 @@ fn experiment_column(attribute: ExperimentAttribute) -> &'static str {
     }
 }
 
+const EXPERIMENT_NUMBER: &str = "CAST(t.id AS INTEGER)";
+
 fn experiment_order(attribute: ExperimentAttribute) -> &'static str {
     match attribute {
-        ExperimentAttribute::Id => "CAST(e.id AS INTEGER)",
-        ExperimentAttribute::Name => "e.name",
-        ExperimentAttribute::CreationTime => "e.created_at",
-        ExperimentAttribute::LastUpdateTime => "e.updated_at",
+        ExperimentAttribute::Id => EXPERIMENT_NUMBER,
+        ExperimentAttribute::Name => "t.name",
+        ExperimentAttribute::CreationTime => "t.created_at",
+        ExperimentAttribute::LastUpdateTime => "t.updated_at",
     }
-}
-
-fn directed(expression: &str, descending: bool) -> String {
-    format!("{expression}{}", if descending { " DESC" } else { "" })
-}
-
-fn order_by(sql: &mut Sql, keys: &[String]) {
-    sql.push(" ORDER BY ");
-    sql.push(&keys.join(", "));
 }
 
 /// Where a metric's latest value for a model is, on the datasets in question.
@@ -162,67 +174,69 @@ pub(in crate::store::tracking) fn logged_models(
 ) -> Result<Found<LoggedModel>, Error> {
     let ids: Vec<_> =
         search.experiments.iter().map(|id| experiments::number(id)).collect::<Result<_, _>>()?;
-    let mut sql = Sql::default();
-    sql.push(concat!(
-        "SELECT ",
-        model_columns!(),
-        " FROM logged_models AS m WHERE m.deleted_at IS NULL AND "
-    ));
-    sql.one_of("m.experiment_id", &ids, false);
+    let mut from = Sql::default();
+    from.push(" FROM logged_models AS m WHERE m.deleted_at IS NULL AND ");
+    from.one_of("m.experiment_id", &ids, false);
     for Clause { field, test } in &search.clauses {
-        sql.push(" AND ");
+        from.push(" AND ");
         match field {
             Field::Attribute(
                 attribute @ (LoggedModelAttribute::CreationTime | LoggedModelAttribute::LastUpdatedTime),
-            ) => sql.time_test(model_column(*attribute), test),
-            Field::Attribute(attribute) => sql.text_test(model_column(*attribute), test)?,
+            ) => from.time_test(model_column(*attribute), test),
+            Field::Attribute(attribute) => from.text_test(model_column(*attribute), test)?,
             Field::Metric(key) => {
                 let mut latest = Sql::default();
                 latest_of_model(&mut latest, key, &search.datasets);
-                sql.push("EXISTS (SELECT 1 FROM (");
-                sql.append(latest);
-                sql.push(") AS w WHERE ");
-                sql.number_test("w.value", test);
-                sql.push(")");
+                from.push("EXISTS (SELECT 1 FROM (");
+                from.append(latest);
+                from.push(") AS w WHERE ");
+                from.number_test("w.value", test);
+                from.push(")");
             }
-            Field::Param(key) => keyed(&mut sql, "logged_model_params", "model", "m.number", key, test)?,
-            Field::Tag(key) => keyed(&mut sql, "logged_model_tags", "model", "m.number", key, test)?,
+            Field::Param(key) => keyed(&mut from, "logged_model_params", "model", "m.number", key, test)?,
+            Field::Tag(key) => keyed(&mut from, "logged_model_tags", "model", "m.number", key, test)?,
             Field::Dataset(_) => return Err(unknown("dataset", "logged models")),
         }
     }
     let by_metric = search.clauses.iter().any(|clause| matches!(clause.field, Field::Metric(_)));
     if !search.datasets.is_empty() && !by_metric {
-        sql.push(" AND EXISTS (SELECT 1 FROM logged_model_metrics AS v WHERE v.model = m.number");
-        on_datasets(&mut sql, &search.datasets);
-        sql.push(")");
+        from.push(" AND EXISTS (SELECT 1 FROM logged_model_metrics AS v WHERE v.model = m.number");
+        on_datasets(&mut from, &search.datasets);
+        from.push(")");
     }
-    sql.push(" ORDER BY ");
+    let mut keys = Vec::new();
+    let mut latest = Vec::new();
     for by in &search.order {
-        let mut key = Sql::default();
-        match &by.order.field {
-            Field::Attribute(attribute) => key.push(model_column(*attribute)),
+        let key = match &by.order.field {
+            Field::Attribute(attribute) => Key::of(model_column(*attribute).replace("m.", "t.")),
             Field::Metric(name) => {
-                let datasets: Vec<_> = search.datasets.iter().chain(&by.dataset).cloned().collect();
                 // An order's own dataset narrows those of the search.
-                let datasets =
-                    if by.dataset.is_some() { by.dataset.iter().cloned().collect() } else { datasets };
-                key.push("(");
-                latest_of_model(&mut key, name, &datasets);
-                key.push(")");
+                let own: Vec<_> = by.dataset.iter().cloned().collect();
+                let mut value = Sql::default();
+                latest_of_model(&mut value, name, if own.is_empty() { &search.datasets } else { &own });
+                latest.push(value);
+                Key::optional(format!("t.latest{}", latest.len()))
             }
             _ => return Err(unknown("param, tag or dataset", "an order of logged models")),
-        }
-        sql.append(key);
-        sql.push(if by.order.descending { " DESC NULLS LAST, " } else { " ASC NULLS LAST, " });
+        };
+        keys.push(key.directed(by.order.descending));
     }
-    sql.push("m.created_at DESC, m.id");
-    let found = slice(connection, sql, search.page, read_model)?;
+    keys.extend([Key::of("t.created_at").directed(true), Key::of("t.id")]);
+    let mut sql = Sql::default();
+    sql.push(concat!("SELECT ", model_columns!()));
+    for (value, number) in latest.into_iter().zip(1..) {
+        sql.push(", (");
+        sql.append(value);
+        sql.push(&format!(") AS latest{number}"));
+    }
+    sql.append(from);
+    let found = slice(connection, sql, &keys, &search.page, read_model)?;
     let items = found
         .items
         .into_iter()
         .map(|(number, model)| logged_models::fill(connection, number, model))
         .collect::<Result<_, _>>()?;
-    Ok(Found { items, more: found.more })
+    Ok(Found { items, next: found.next })
 }
 
 fn model_column(attribute: LoggedModelAttribute) -> &'static str {
@@ -267,25 +281,20 @@ pub(in crate::store::tracking) fn evaluation_datasets(
         let Field::Attribute(attribute) = field else {
             return Err(unknown("tag", "an order of evaluation datasets"));
         };
-        let expression = match attribute {
-            EvaluationDatasetAttribute::CreatedTime => "d.created_at",
-            EvaluationDatasetAttribute::LastUpdateTime => "d.updated_at",
-            attribute => dataset_column(*attribute),
-        };
-        keys.push(directed(expression, *descending));
+        let column = dataset_column(*attribute).replace("d.", "t.");
+        keys.push(Key::optional(column).directed(*descending));
     }
     if keys.is_empty() {
-        keys.push("d.created_at DESC".to_owned());
+        keys.push(Key::of("t.created_at").directed(true));
     }
-    keys.push("d.id DESC".to_owned());
-    order_by(&mut sql, &keys);
-    let found = slice(connection, sql, search.page, |row| Ok(read_head(row)?))?;
+    keys.push(Key::of("t.id").directed(true));
+    let found = slice(connection, sql, &keys, &search.page, |row| Ok(read_head(row)?))?;
     let items = found
         .items
         .into_iter()
         .map(|(number, dataset)| evaluation_datasets::fill(connection, number, dataset))
         .collect::<Result<_, _>>()?;
-    Ok(Found { items, more: found.more })
+    Ok(Found { items, next: found.next })
 }
 
 fn dataset_column(attribute: EvaluationDatasetAttribute) -> &'static str {

@@ -1,6 +1,7 @@
 //! Searches, from model to statement. The text is put together from fixed fragments; every value is bound.
 
 mod entities;
+mod order;
 mod plan;
 mod runs;
 mod sql;

@@ -7,13 +7,14 @@
 use rusqlite::{Connection, params_from_iter};
 
 use super::{
-    runs::{Condition, Lead, Scope, Sorted, metric_test, rows, sort_keys},
+    order::{self, Key},
+    runs::{Condition, Lead, Scope, Sorted, metric_test, rows},
     sql::Sql,
 };
 use crate::{
     model::{
         Error,
-        filter::search::{Comparison, Field, RunAttribute, Test, Value},
+        filter::search::{Comparison, Field, Rank, RunAttribute, Test, Value},
     },
     store::tracking::system,
 };
@@ -36,8 +37,8 @@ pub(super) fn numbers(
         return rows(connection, sorted(scope, Lead::Nothing, needed)?);
     };
     // Values, then NaN, then the runs without one: each part is read only when the ones before left room.
-    let mut found = rows(connection, walk.part(scope, key, Part::Values, needed)?)?;
-    for part in [Part::Nan, Part::Missing] {
+    let mut found = Vec::new();
+    for part in [Part::Values, Part::Nan, Part::Missing] {
         if found.len() < needed && walk.has(scope, part) {
             let room = needed - found.len();
             found.extend(rows(connection, walk.part(scope, key, part, room)?)?);
@@ -147,38 +148,27 @@ fn sorted(scope: &Scope<'_>, lead: Lead, needed: usize) -> Result<Sql, Error> {
         }
         None => sql.push("runs AS r"),
     }
-    finish(scope, sql, lead, &scope.orders, 0, needed)
+    let keys = scope.keys(0, &mut sql);
+    sql.push(" WHERE 1");
+    finish(scope, sql, lead, &keys, scope.after.as_deref(), needed)
 }
 
-/// Joins for the orders, the conditions, the orders and the bound.
+/// The conditions, where the page begins, the order and the bound.
 fn finish(
     scope: &Scope<'_>,
     mut sql: Sql,
     lead: Lead,
-    orders: &[Sorted<'_>],
-    first: usize,
+    keys: &[Key],
+    after: Option<&[Rank]>,
     needed: usize,
 ) -> Result<Sql, Error> {
-    let mut keys = Vec::new();
-    for (at, sorted) in orders.iter().enumerate().skip(first) {
-        sort_keys(sorted, at, &mut sql, &mut keys);
-    }
-    sql.push(" WHERE 1");
     scope.filter(&mut sql, lead)?;
-    by(&mut sql, orders, keys);
+    if let Some(ranks) = after {
+        order::behind(&mut sql, keys, ranks)?;
+    }
+    order::by(&mut sql, keys);
     sql.limit(needed);
     Ok(sql)
-}
-
-/// The orders, and behind them what settles ties.
-fn by(sql: &mut Sql, orders: &[Sorted<'_>], mut keys: Vec<String>) {
-    let starts = Field::Attribute(RunAttribute::StartTime);
-    if !orders.iter().any(|sorted| sorted.order.field == starts) {
-        keys.push("r.started_at DESC".to_owned());
-    }
-    keys.push("r.id".to_owned());
-    sql.push(" ORDER BY ");
-    sql.push(&keys.join(", "));
 }
 
 /// Newest first along an index, until a page is full.
@@ -196,10 +186,8 @@ fn newest(scope: &Scope<'_>, needed: usize) -> Result<Sql, Error> {
             Lead::Nothing
         }
     };
-    scope.filter(&mut sql, lead)?;
-    by(&mut sql, &[], Vec::new());
-    sql.limit(needed);
-    Ok(sql)
+    let keys = scope.keys(0, &mut Sql::default());
+    finish(scope, sql, lead, &keys, scope.after.as_deref(), needed)
 }
 
 /// An index that is in the order of a metric, a param or a tag.
@@ -209,11 +197,23 @@ struct Walk<'s> {
     first: &'s Sorted<'s>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In the order in which they are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Part {
     Values,
     Nan,
     Missing,
+}
+
+impl Part {
+    /// Where a position is.
+    fn of(ranks: &[Rank]) -> Option<Self> {
+        Some(match ranks.first()? {
+            Rank::Value(_) => Self::Values,
+            Rank::Nan => Self::Nan,
+            Rank::Missing => Self::Missing,
+        })
+    }
 }
 
 impl<'s> Walk<'s> {
@@ -244,8 +244,11 @@ impl<'s> Walk<'s> {
             .map(|(at, condition)| (at, &condition.clause.test))
     }
 
-    /// Whether runs of this part can pass the conditions.
+    /// Whether runs of this part can pass the conditions and be behind the page before.
     fn has(&self, scope: &Scope<'_>, part: Part) -> bool {
+        if scope.after.as_deref().and_then(Part::of).is_some_and(|before| before > part) {
+            return false;
+        }
         match part {
             Part::Values => true,
             Part::Nan => self.of_metric() && self.tests(scope).all(|(_, test)| unequal(test)),
@@ -255,7 +258,6 @@ impl<'s> Walk<'s> {
 
     fn part(&self, scope: &Scope<'_>, key: i64, part: Part, needed: usize) -> Result<Sql, Error> {
         let mut sql = Sql::default();
-        let direction = if self.first.order.descending { "o.value DESC" } else { "o.value" };
         let mut lead = Lead::Nothing;
         if part == Part::Missing {
             sql.push("SELECT r.number FROM runs AS r");
@@ -265,10 +267,7 @@ impl<'s> Walk<'s> {
                 self.table, self.index
             ));
         }
-        let mut keys = Vec::new();
-        for (at, sorted) in scope.orders.iter().enumerate().skip(1) {
-            sort_keys(sorted, at, &mut sql, &mut keys);
-        }
+        let mut keys = scope.keys(1, &mut sql);
         match part {
             Part::Missing => {
                 sql.push(&format!(
@@ -286,8 +285,9 @@ impl<'s> Walk<'s> {
                 }
             }
         }
+        let mut after = scope.after.as_deref().filter(|ranks| Part::of(ranks) == Some(part));
         if part == Part::Values {
-            keys.insert(0, direction.to_owned());
+            keys.insert(0, Key::of("o.value").directed(self.first.order.descending));
             // Where the walk begins and ends: the first condition on the field itself.
             if let Some((at, test @ Test::Compare(_, Value::Number(_)))) = self.tests(scope).next() {
                 sql.push(" AND ");
@@ -295,9 +295,9 @@ impl<'s> Walk<'s> {
                 lead = Lead::Condition(at);
             }
         }
-        scope.filter(&mut sql, lead)?;
-        by(&mut sql, &scope.orders, keys);
-        sql.limit(needed);
-        Ok(sql)
+        if part != Part::Values {
+            after = after.and_then(|ranks| ranks.get(1..));
+        }
+        finish(scope, sql, lead, &keys, after, needed)
     }
 }

@@ -4,13 +4,18 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params_from_iter};
 
-use super::{plan, sql::Sql};
+use super::{
+    order::{self, Key},
+    plan,
+    sql::Sql,
+};
 use crate::{
     model::{
         Error,
         dataset::CONTEXT_TAG,
         filter::search::{
-            Clause, Comparison, DatasetField, Field, Found, Order, RunAttribute, RunSearch, Test,
+            Clause, Comparison, DatasetField, Field, Found, Order, Position, Rank, RunAttribute, RunSearch,
+            Start, Test,
         },
         run::{Run, RunWhole, ViewType},
     },
@@ -34,7 +39,7 @@ pub(in crate::store::tracking) fn page(
     connection: &Connection,
     search: &RunSearch,
 ) -> Result<Found<RunWhole>, Error> {
-    let Found { items: numbers, more } = numbers(connection, search)?;
+    let Found { items: numbers, next } = numbers(connection, search)?;
     let all = serde_json::Value::from(numbers.as_slice()).to_string();
     let mut statement = connection.prepare_cached(HEADS)?;
     let mut rows = statement.query([all])?;
@@ -44,7 +49,7 @@ pub(in crate::store::tracking) fn page(
         heads.insert(number, run);
     }
     let heads = numbers.into_iter().filter_map(|number| Some((number, heads.remove(&number)?))).collect();
-    Ok(Found { items: wholes(connection, heads)?, more })
+    Ok(Found { items: wholes(connection, heads)?, next })
 }
 
 /// The numbers of the runs of a page, in its order.
@@ -54,17 +59,20 @@ pub(in crate::store) fn numbers(connection: &Connection, search: &RunSearch) -> 
 
 pub(super) fn planned(connection: &Connection, search: &RunSearch, few: usize) -> Result<Found<i64>, Error> {
     let Some(scope) = Scope::new(connection, search)? else {
-        return Ok(Found { items: Vec::new(), more: false });
+        return Ok(Found { items: Vec::new(), next: None });
     };
-    let by_position = search.order.is_empty() && search.after.is_some();
-    let skipped = if by_position { 0 } else { search.page.offset };
+    let skipped = if let Start::Skip(rows) = search.page.start { rows } else { 0 };
     // One more than asked for tells whether there is a next page.
     let needed = skipped.saturating_add(search.page.limit).saturating_add(1);
     let mut numbers = plan::numbers(connection, &scope, needed, few)?;
     let mut items = numbers.split_off(skipped.min(numbers.len()));
     let more = items.len() > search.page.limit;
     items.truncate(search.page.limit);
-    Ok(Found { items, more })
+    let next = match items.last() {
+        Some(last) if more => Some(scope.position(connection, *last)?),
+        _ => None,
+    };
+    Ok(Found { items, next })
 }
 
 /// What is asked, with names resolved to their numbers.
@@ -74,8 +82,8 @@ pub(super) struct Scope<'s> {
     pub(super) experiments: Option<String>,
     pub(super) conditions: Vec<Condition<'s>>,
     pub(super) orders: Vec<Sorted<'s>>,
-    /// The start and id of the run before the page.
-    pub(super) after: Option<(i64, String)>,
+    /// The position before the page, in terms of `orders` and what settles ties.
+    pub(super) after: Option<Vec<Rank>>,
 }
 
 pub(super) struct Condition<'s> {
@@ -86,10 +94,10 @@ pub(super) struct Condition<'s> {
 
 pub(super) struct Sorted<'s> {
     pub(super) order: &'s Order<RunAttribute>,
+    /// The place among the orders that were asked for.
+    at: usize,
     pub(super) key: Option<i64>,
 }
-
-const AFTER: &str = "SELECT started_at, id FROM runs WHERE id = ?1";
 
 impl<'s> Scope<'s> {
     /// `None` where it is clear that nothing matches.
@@ -107,16 +115,27 @@ impl<'s> Scope<'s> {
             }
         }
         let mut orders = Vec::with_capacity(search.order.len());
-        for order in &search.order {
-            // A name that nobody used sorts nothing.
+        let mut after = match &search.page.start {
+            Start::Behind(position) => Some(position.0.clone()),
+            Start::Top | Start::Skip(_) => None,
+        };
+        for (at, order) in search.order.iter().enumerate() {
             let key = match stored_name(&order.field) {
                 Some(name) => match keys::find(connection, name)? {
                     Some(key) => Some(key),
-                    None => continue,
+                    // A name that nobody used sorts nothing.
+                    None => {
+                        if let Some(ranks) = &mut after
+                            && orders.len() < ranks.len()
+                        {
+                            ranks.remove(orders.len());
+                        }
+                        continue;
+                    }
                 },
                 None => None,
             };
-            orders.push(Sorted { order, key });
+            orders.push(Sorted { order, at, key });
         }
         let experiments = match &search.experiments {
             None => None,
@@ -128,23 +147,43 @@ impl<'s> Scope<'s> {
                 Some(serde_json::Value::from(ids).to_string())
             }
         };
-        let after = match search.after.as_ref().filter(|_| search.order.is_empty()) {
-            None => None,
-            Some(id) => {
-                let row =
-                    connection.prepare_cached(AFTER)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
-                match row {
-                    Ok(place) => Some(place),
-                    Err(rusqlite::Error::QueryReturnedNoRows) => {
-                        return Err(Error::invalid(format!(
-                            "Invalid page token, its run {id} is no longer there: search anew"
-                        )));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        };
         Ok(Some(Self { search, experiments, conditions, orders, after }))
+    }
+
+    /// What the runs are sorted by, from the order `first` on, and behind it what settles ties. `joins` gets what
+    /// the keys are about.
+    pub(super) fn keys(&self, first: usize, joins: &mut Sql) -> Vec<Key> {
+        let of_orders = self.orders.iter().skip(first);
+        let mut keys: Vec<_> = of_orders.filter_map(|sorted| sort_key(sorted, joins)).collect();
+        let starts = Field::Attribute(RunAttribute::StartTime);
+        if !self.orders.iter().any(|sorted| sorted.order.field == starts) {
+            keys.push(Key::of("r.started_at").directed(true));
+        }
+        keys.push(Key::of("r.id"));
+        keys
+    }
+
+    /// Where a run stands.
+    fn position(&self, connection: &Connection, run: i64) -> Result<Position, Error> {
+        let mut joins = Sql::default();
+        let keys = self.keys(0, &mut joins);
+        let mut sql = Sql::default();
+        sql.push("SELECT r.number");
+        order::columns(&mut sql, &keys);
+        sql.push(" FROM runs AS r");
+        sql.append(joins);
+        sql.push(" WHERE r.number = ");
+        sql.bind(run);
+        let mut statement = connection.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(sql.bound))?;
+        let row = rows.next()?.ok_or_else(|| Error::internal("expected the last run of a page"))?;
+        let mut position = order::read(row, keys.len())?;
+        for at in 0..self.search.order.len() {
+            if !self.orders.iter().any(|sorted| sorted.at == at) {
+                position.0.insert(at, Rank::Missing);
+            }
+        }
+        Ok(position)
     }
 
     /// ` AND …` for all that a run must be, but for the condition `leading` that the statement already is about.
@@ -159,15 +198,6 @@ impl<'s> Scope<'s> {
             sql.push(" AND +r.experiment_id IN (SELECT value FROM json_each(");
             sql.bind(experiments.clone());
             sql.push("))");
-        }
-        if let Some((started_at, id)) = &self.after {
-            sql.push(" AND r.started_at <= ");
-            sql.bind(*started_at);
-            sql.push(" AND (r.started_at < ");
-            sql.bind(*started_at);
-            sql.push(" OR r.id > ");
-            sql.bind(id.clone());
-            sql.push(")");
         }
         for (at, condition) in self.conditions.iter().enumerate() {
             if leading != Lead::Condition(at) {
@@ -287,10 +317,9 @@ fn attribute_expression(attribute: RunAttribute) -> &'static str {
     }
 }
 
-/// What an order joins and sorts by, as the table `o<at>`.
-pub(super) fn sort_keys(sorted: &Sorted<'_>, at: usize, joins: &mut Sql, keys: &mut Vec<String>) {
-    let direction = if sorted.order.descending { " DESC" } else { "" };
-    let table = format!("o{at}");
+/// What an order joins, as the table `o<at>`, and sorts by.
+fn sort_key(sorted: &Sorted<'_>, joins: &mut Sql) -> Option<Key> {
+    let table = format!("o{}", sorted.at);
     let kept = match &sorted.order.field {
         Field::Metric(name) => match system::expression(name) {
             Some(expression) => {
@@ -298,9 +327,7 @@ pub(super) fn sort_keys(sorted: &Sorted<'_>, at: usize, joins: &mut Sql, keys: &
                     " LEFT JOIN run_totals AS {table} ON {table}.run_id = r.id AND {table}.experiment_id = r.experiment_id"
                 ));
                 let value = expression.replace("s.", &format!("{table}."));
-                keys.push(format!("({value}) IS NULL"));
-                keys.push(format!("{value}{direction}"));
-                return;
+                return Some(Key::optional(value).directed(sorted.order.descending));
             }
             None => "latest_metrics",
         },
@@ -308,21 +335,19 @@ pub(super) fn sort_keys(sorted: &Sorted<'_>, at: usize, joins: &mut Sql, keys: &
         Field::Tag(_) => "run_tags",
         Field::Attribute(attribute) => {
             let expression = attribute_expression(*attribute);
-            if *attribute == RunAttribute::EndTime {
-                keys.push(format!("{expression} IS NULL"));
-            }
-            keys.push(format!("{expression}{direction}"));
-            return;
+            let ends = *attribute == RunAttribute::EndTime;
+            let key = if ends { Key::optional(expression) } else { Key::of(expression) };
+            return Some(key.directed(sorted.order.descending));
         }
-        Field::Dataset(_) => return,
+        Field::Dataset(_) => return None,
     };
     joins.push(&format!(" LEFT JOIN {kept} AS {table} ON {table}.run = r.number AND {table}.key = "));
     joins.bind(sorted.key);
-    keys.push(format!("{table}.run IS NULL"));
-    if kept == "latest_metrics" {
-        keys.push(format!("{table}.nan"));
-    }
-    keys.push(format!("{table}.value{direction}"));
+    let key = match kept {
+        "latest_metrics" => Key::number(&table),
+        _ => Key::optional(format!("{table}.value")),
+    };
+    Some(key.directed(sorted.order.descending))
 }
 
 pub(super) fn rows(connection: &Connection, sql: Sql) -> Result<Vec<i64>, Error> {
