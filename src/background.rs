@@ -10,7 +10,10 @@ const NICE: i32 = 10;
 /// Where work stands beside the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Traffic that is due goes first.
+    /// Only on processors that nobody else wants: whoever comes interrupts it at once, and while all are taken it
+    /// hardly gets on. For work that nothing waits for.
+    Idle,
+    /// Traffic that is due goes first, and this gets what is left, but never nothing.
     Behind,
     /// As everybody.
     Beside,
@@ -26,36 +29,87 @@ pub trait Worker: Send + 'static {
         Self: Sized;
 }
 
-/// Starts a worker on threads called `name`. A thread that made itself nicer may not take that back, so there are
-/// two, and the worker moves between them. The handle is of the one that ends last.
+/// Starts a worker on threads called `name`. A thread that stepped back may not come forward again, so there is one
+/// for each standing that the worker takes, and it moves between them. The handle is of the one that ends last.
 pub fn start<W: Worker>(name: &str, worker: W) -> io::Result<thread::JoinHandle<()>> {
-    let (down, sent) = mpsc::sync_channel::<W>(0);
-    let (up, back) = mpsc::sync_channel::<Option<W>>(0);
-    let named = || thread::Builder::new().name(name.to_owned());
-    named().spawn(move || {
-        stand_behind();
-        while let Ok(worker) = sent.recv() {
-            if up.send(worker.work()).is_err() {
-                break;
+    let threads = Threads { name: name.to_owned(), idle: None, behind: None };
+    thread::Builder::new().name(name.to_owned()).spawn(move || threads.carry(worker))
+}
+
+/// A thread that works for another: it gets the worker, and gives it back.
+struct Lent<W> {
+    to: mpsc::SyncSender<W>,
+    back: mpsc::Receiver<Option<W>>,
+}
+
+impl<W: Worker> Lent<W> {
+    fn start(name: &str, standing: Standing) -> io::Result<Self> {
+        let (to, sent) = mpsc::sync_channel::<W>(0);
+        let (up, back) = mpsc::sync_channel::<Option<W>>(0);
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            step_back(standing);
+            while let Ok(worker) = sent.recv() {
+                if up.send(worker.work()).is_err() {
+                    break;
+                }
             }
-        }
-    })?;
-    named().spawn(move || {
+        })?;
+        Ok(Self { to, back })
+    }
+}
+
+/// The threads of a worker, those that step back made when they are first needed.
+struct Threads<W> {
+    name: String,
+    idle: Option<Lent<W>>,
+    behind: Option<Lent<W>>,
+}
+
+impl<W: Worker> Threads<W> {
+    fn carry(mut self, worker: W) {
         let mut next = Some(worker);
         while let Some(worker) = next {
-            next = match worker.standing() {
-                Standing::Beside => worker.work(),
-                Standing::Behind => match down.send(worker) {
-                    Ok(()) => back.recv().unwrap_or_default(),
-                    Err(mpsc::SendError(worker)) => worker.work(),
-                },
-            };
+            next = self.turn(worker);
         }
-    })
+    }
+
+    fn turn(&mut self, worker: W) -> Option<W> {
+        let standing = worker.standing();
+        let lent = match standing {
+            Standing::Idle => &mut self.idle,
+            Standing::Behind => &mut self.behind,
+            Standing::Beside => return worker.work(),
+        };
+        if lent.is_none() {
+            match Lent::start(&self.name, standing) {
+                Ok(started) => *lent = Some(started),
+                Err(error) => tracing::warn!(%error, "a thread in the background could not be started"),
+            }
+        }
+        // Without the other thread the work is done here.
+        let Some(Lent { to, back }) = lent else { return worker.work() };
+        match to.send(worker) {
+            Ok(()) => back.recv().unwrap_or_default(),
+            Err(mpsc::SendError(worker)) => worker.work(),
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
-fn stand_behind() {
+fn step_back(standing: Standing) {
+    use thread_priority::{
+        NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id,
+    };
+    if standing == Standing::Idle
+        && let Err(error) = set_thread_priority_and_policy(
+            thread_native_id(),
+            ThreadPriority::Min,
+            ThreadSchedulePolicy::Normal(Idle),
+        )
+    {
+        tracing::debug!(?error, "work in the background could not be left to idle processors");
+    }
     // On Linux this is the calling thread's alone.
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!(%error, "work in the background could not be made nicer");
@@ -64,17 +118,17 @@ fn stand_behind() {
 
 /// Elsewhere niceness is the whole process's.
 #[cfg(not(target_os = "linux"))]
-fn stand_behind() {}
+fn step_back(_: Standing) {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Notes on what thread it works, and changes its standing each time.
+    /// Notes how it is scheduled, and changes its standing each time.
     struct Mover {
         standing: Standing,
         left: usize,
-        seen: mpsc::Sender<(Standing, i32)>,
+        seen: mpsc::Sender<(Standing, String, i32)>,
     }
 
     impl Worker for Mover {
@@ -84,14 +138,18 @@ mod tests {
 
         fn work(mut self) -> Option<Self> {
             #[cfg(target_os = "linux")]
-            let nice = rustix::process::getpriority_process(None).unwrap();
+            let (policy, nice) = (
+                format!("{:?}", thread_priority::thread_schedule_policy().unwrap()),
+                rustix::process::getpriority_process(None).unwrap(),
+            );
             #[cfg(not(target_os = "linux"))]
-            let nice = 0;
-            self.seen.send((self.standing, nice)).unwrap();
+            let (policy, nice) = (String::new(), 0);
+            self.seen.send((self.standing, policy, nice)).unwrap();
             self.left = self.left.checked_sub(1)?;
             self.standing = match self.standing {
+                Standing::Idle => Standing::Behind,
                 Standing::Behind => Standing::Beside,
-                Standing::Beside => Standing::Behind,
+                Standing::Beside => Standing::Idle,
             };
             Some(self)
         }
@@ -100,15 +158,16 @@ mod tests {
     #[test]
     fn work_moves_behind_the_traffic_and_back() {
         let (seen, notes) = mpsc::channel();
-        let worker = Mover { standing: Standing::Beside, left: 5, seen };
+        let worker = Mover { standing: Standing::Beside, left: 8, seen };
         start("mover", worker).unwrap().join().unwrap();
         let notes: Vec<_> = notes.iter().collect();
-        assert_eq!(notes.len(), 6);
-        let (beside, behind): (Vec<(Standing, i32)>, Vec<_>) =
-            notes.iter().copied().partition(|(standing, _)| *standing == Standing::Beside);
-        assert_eq!((beside.len(), behind.len()), (3, 3));
+        let of = |standing| notes.iter().filter(move |note| note.0 == standing).collect::<Vec<_>>();
+        let (idle, behind, beside) = (of(Standing::Idle), of(Standing::Behind), of(Standing::Beside));
+        assert_eq!((idle.len(), behind.len(), beside.len()), (3, 3, 3));
         if cfg!(target_os = "linux") {
-            assert!(behind.iter().zip(&beside).all(|(behind, beside)| behind.1 > beside.1), "{notes:?}");
+            assert!(behind.iter().zip(&beside).all(|(behind, beside)| behind.2 > beside.2), "{notes:?}");
+            assert!(idle.iter().all(|idle| idle.1.contains("Idle")), "{notes:?}");
+            assert!(beside.iter().all(|beside| !beside.1.contains("Idle")), "{notes:?}");
         }
     }
 }

@@ -119,7 +119,7 @@ pub(super) async fn one(
     let link = state.store.link(call.id).await?;
     let cache = state.store.cache_entry(call.id).await?;
     let row = Names::new(state.store).row(&call).await?;
-    let headers = (call.request_headers.clone(), call.response_headers.clone());
+    let headers = (call.request_headers.to_vec(), call.response_headers.to_vec());
     let exchange = decoded(call, request, response).await?;
     Ok(Json(CallWhole {
         call: row,

@@ -91,14 +91,12 @@ pub fn group(config: &Config, opened: &Opened, exchange: &Exchange) -> Grouping 
         ("header:x-tapline-session".to_owned(), header(opened, "x-tapline-session")),
         ("path:s".to_owned(), opened.scope.session.clone()),
     ];
-    let fields =
-        names::SESSION_FIELDS.iter().map(|path| (format!("body:{}", path.join(".")), field(exchange, path)));
     let sessions = own
         .into_iter()
         .chain(headers(opened, &names::GATEWAY_SESSIONS))
         .chain(headers(opened, &names::AGENT_SESSIONS))
         .chain(any_session(opened))
-        .chain(fields)
+        .chain(fields(exchange, &names::SESSION_FIELDS))
         .chain([("body:metadata.user_id".to_owned(), claude_session(exchange))])
         .chain(baggage.rules(&names::BAGGAGE_SESSIONS));
     grouping.session =
@@ -113,9 +111,7 @@ pub fn group(config: &Config, opened: &Opened, exchange: &Exchange) -> Grouping 
     grouping.previous_response = field(exchange, &["previous_response_id"]);
 
     let users = headers(opened, &names::USERS)
-        .chain(
-            names::USER_FIELDS.iter().map(|path| (format!("body:{}", path.join(".")), field(exchange, path))),
-        )
+        .chain(fields(exchange, &names::USER_FIELDS))
         .chain(baggage.rules(&names::BAGGAGE_USERS));
     let mut user_rule = None;
     grouping.user = first(users, "a user id", &mut user_rule, &mut also, &mut grouping.notes);
@@ -185,7 +181,15 @@ fn headers<'a>(
     opened: &'a Opened,
     names: &'a [&str],
 ) -> impl Iterator<Item = (String, Option<String>)> + use<'a> {
-    names.iter().map(|name| (format!("header:{name}"), header(opened, name)))
+    // A rule's name is only made where it may fire: nearly none does.
+    names.iter().filter_map(|name| Some((format!("header:{name}"), Some(header(opened, name)?))))
+}
+
+fn fields<'a>(
+    exchange: &'a Exchange,
+    paths: &'a [&[&str]],
+) -> impl Iterator<Item = (String, Option<String>)> + use<'a> {
+    paths.iter().filter_map(|path| Some((format!("body:{}", path.join(".")), Some(field(exchange, path)?))))
 }
 
 /// `x-<vendor>-session-id` of a vendor that is not listed.

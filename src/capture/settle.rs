@@ -228,8 +228,8 @@ impl Settler {
             received_bytes: closed.received_bytes,
             request_whole,
             response_whole,
-            request_headers: take(&mut opened.headers),
-            response_headers: response_headers.unwrap_or_default(),
+            request_headers: take(&mut opened.headers).into(),
+            response_headers: response_headers.unwrap_or_default().into(),
             notes,
         };
         Settled {

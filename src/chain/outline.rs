@@ -54,18 +54,19 @@ pub fn outline(exchange: &Exchange, marked: bool) -> Option<Outline> {
     outline.units = drafts.iter().map(Draft::unit).collect();
 
     for choice in exchange.response.choices.iter().take(REPLIES) {
-        let mut drafts = drafts.clone();
-        let length = drafts.len();
+        // An answer changes nothing but the last draft, or comes behind it.
+        let mut newest: Vec<Draft> = drafts.last().cloned().into_iter().collect();
+        let (earlier, length) = (drafts.len() - newest.len(), newest.len());
         let mut answer = choice.message.clone();
         answer.role = "assistant".to_owned();
-        draft(&answer, &mut drafts);
+        draft(&answer, &mut newest);
         // It goes on with what the request itself had begun to say for the model.
-        let continued = drafts.len() == length;
-        let changed = drafts.last().map(Draft::unit);
-        if let Some(unit) = changed
+        let continued = newest.len() == length;
+        if let Some(unit) = newest.last().map(Draft::unit)
             && (!continued || outline.units.last() != Some(&unit))
         {
-            outline.replies.push(Reply { at: u32::try_from(drafts.len() - 1).unwrap_or(u32::MAX), unit });
+            let at = u32::try_from(earlier + newest.len() - 1).unwrap_or(u32::MAX);
+            outline.replies.push(Reply { at, unit });
         }
     }
     if let Some(choice) = exchange.response.choices.first() {

@@ -57,7 +57,9 @@ pub fn classify(word: &str) -> Option<MarkerKind> {
     let bytes = word.as_bytes();
     let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
-        return NAMES.contains(&word).then_some(MarkerKind::Date);
+        // Nearly all words end here, most of them by their first letter.
+        let name = bytes.first().is_some_and(u8::is_ascii_uppercase) && NAMES.contains(&word);
+        return name.then_some(MarkerKind::Date);
     }
     if is_uuid(bytes) {
         return Some(MarkerKind::Uuid);

@@ -10,7 +10,7 @@ use super::{
     exchange::Job,
     id::ExperimentId,
     lineage::Lineage,
-    record::{Outcome, Source},
+    record::{Head, Outcome, Source},
     usage::{Usage, UsageSource},
 };
 
@@ -234,8 +234,8 @@ pub struct Call {
     /// False when a body is not whole in the store; `notes` says why.
     pub request_whole: bool,
     pub response_whole: bool,
-    pub request_headers: Vec<(String, String)>,
-    pub response_headers: Vec<(String, String)>,
+    pub request_headers: Head,
+    pub response_headers: Head,
     /// What the readers met and could not take: never an error, always kept.
     pub notes: Vec<String>,
 }

@@ -5,6 +5,8 @@
 //! every call that is open at that point ended as `Outcome::Interrupted`.
 //! Secrets are masked before a record is built (invariant 7); bodies are the bytes as they crossed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,9 @@ pub enum Record {
 /// A header line: the name in lower case, the value with each byte as one `char` (ISO 8859-1), so that
 /// any value survives exactly.
 pub type Header = (String, String);
+
+/// The lines of a head, shared by whoever looks at the same call.
+pub type Head = Arc<[Header]>;
 
 /// The intent: everything that is known before the first byte goes upstream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

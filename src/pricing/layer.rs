@@ -73,9 +73,10 @@ impl Layer {
         Ok(layer)
     }
 
-    pub(super) fn model(&self, provider: &str, name: &str) -> Option<&Model> {
+    /// A model and its place in `models`.
+    pub(super) fn model(&self, provider: &str, name: &str) -> Option<(usize, &Model)> {
         let index = *self.names.get(&(provider.to_owned(), name.to_owned()))?;
-        self.models.get(index)
+        Some((index, self.models.get(index)?))
     }
 
     pub(super) fn renamed(&self, model: &str) -> Option<&str> {

@@ -5,6 +5,7 @@ mod decimal;
 mod explain;
 mod fees;
 pub mod import;
+mod known;
 mod layer;
 mod list;
 mod naming;
@@ -23,6 +24,7 @@ pub use self::{
 };
 use self::{
     fees::Fee,
+    known::{Found, Known},
     layer::Layer,
     naming::{CANONICAL, Candidate, Providers, key},
     rates::{Part, Rates},
@@ -44,6 +46,7 @@ pub struct PriceTable {
     layers: Vec<Arc<Layer>>,
     /// Rows that hold at one upstream, before all others.
     upstreams: HashMap<String, Arc<Layer>>,
+    known: Arc<Known>,
 }
 
 /// What decides a price besides the counts.
@@ -93,14 +96,15 @@ impl PriceTable {
     /// The table compiled in from `config/prices.toml`.
     pub fn embedded() -> Result<Self, Error> {
         let layer = Layer::parse(include_str!("../../config/prices.toml"), "prices.toml", None)?;
-        Ok(Self { layers: vec![Arc::new(layer)], upstreams: HashMap::new() })
+        let table = Self { layers: vec![Arc::new(layer)], upstreams: HashMap::new(), known: Arc::default() };
+        Ok(table.changed())
     }
 
     /// Rows of `text` before the ones that are there. A row for a model that the table has already wins
     /// for all its names wherever the row is valid; elsewhere the older price goes on.
     pub fn with_overrides(mut self, text: &str, name: &str) -> Result<Self, Error> {
         self.layers.insert(0, Arc::new(Layer::parse(text, name, None)?));
-        Ok(self)
+        Ok(self.changed())
     }
 
     /// Rows that hold for calls to one upstream only. They need not name its provider.
@@ -113,7 +117,13 @@ impl PriceTable {
     ) -> Result<Self, Error> {
         let layer = Layer::parse(text, name, Some(&naming::provider(provider)))?;
         self.upstreams.insert(upstream.to_owned(), Arc::new(layer));
-        Ok(self)
+        Ok(self.changed())
+    }
+
+    fn changed(mut self) -> Self {
+        let layers = self.layers.iter().chain(self.upstreams.values()).map(|layer| &**layer);
+        self.known = Arc::new(Known::of(layers));
+        self
     }
 
     /// `None`: no price is known for this model at this time, or the usage is empty and the price asks for counts.
@@ -133,6 +143,9 @@ impl PriceTable {
     }
 
     fn charges(&self, total: NanoUsd, billing: &Billing<'_>) -> Vec<Charge> {
+        if self.layers_of(billing.upstream).all(|layer| layer.rules.is_empty()) {
+            return Vec::new();
+        }
         let model = billing.models().next().unwrap_or_default();
         let provider = naming::provider(billing.provider);
         let rules = self.layers_of(billing.upstream).flat_map(|layer| &layer.rules);
@@ -161,6 +174,14 @@ impl PriceTable {
 
     /// The row that is valid at the time of the call, for the most certain reading of a model's name.
     fn find(&self, model: &str, billing: &Billing<'_>) -> Option<(&Layer, &Row, Candidate)> {
+        let Billing { upstream, provider, at, .. } = *billing;
+        let Found { layer, model, row, candidate } =
+            self.known.find(upstream, provider, model, at, || self.look_up(model, billing))?;
+        let layer = self.layers_of(upstream).nth(layer)?;
+        Some((layer, layer.models.get(model)?.rows.get(row)?, candidate))
+    }
+
+    fn look_up(&self, model: &str, billing: &Billing<'_>) -> Option<Found> {
         let renamed = self.layers_of(billing.upstream).find_map(|layer| layer.renamed(model));
         naming::candidates(billing.provider, renamed.unwrap_or(model)).into_iter().find_map(|candidate| {
             let name = key(&candidate.model);
@@ -172,19 +193,20 @@ impl PriceTable {
                     known.next().filter(|_| known.next().is_none())
                 }),
             };
-            found.map(|(layer, row)| (layer, row, candidate))
+            found.map(|[layer, model, row]| Found { layer, model, row, candidate })
         })
     }
 
-    /// An alias in one layer stands for the model in all, so that overriding a model covers its aliases.
-    fn valid(&self, provider: &str, name: &str, billing: &Billing<'_>) -> Option<(&Layer, &Row)> {
+    /// Layer, model and row. An alias in one layer stands for the model in all, so that overriding a model covers
+    /// its aliases.
+    fn valid(&self, provider: &str, name: &str, billing: &Billing<'_>) -> Option<[usize; 3]> {
         let layers = || self.layers_of(billing.upstream);
         let known = layers().find_map(|layer| layer.model(provider, name))?;
-        let canonical = key(&known.model);
-        layers().find_map(|layer| {
-            let model = layer.model(provider, name).or_else(|| layer.model(provider, &canonical))?;
-            let row = model.rows.iter().find(|row| row.valid_from.is_none_or(|from| from <= billing.at))?;
-            Some((layer, row))
+        let canonical = key(&known.1.model);
+        layers().enumerate().find_map(|(number, layer)| {
+            let (index, model) = layer.model(provider, name).or_else(|| layer.model(provider, &canonical))?;
+            let valid = |row: &Row| row.valid_from.is_none_or(|from| from <= billing.at);
+            Some([number, index, model.rows.iter().position(valid)?])
         })
     }
 }

@@ -1,7 +1,10 @@
 //! When a response's frames came: offsets and lengths as a few bytes a frame. Frames of a stream end where its
 //! events do, so a length is mostly a count of events, known from the body.
 
-use super::numbers::{pull, pull_bytes, pull_length, pull_signed, push, push_bytes, push_signed, take};
+use super::{
+    numbers::{pull, pull_bytes, pull_length, pull_signed, push, push_bytes, push_signed, take},
+    packing::Packer,
+};
 use crate::model::content::Arrival;
 
 /// Pairs of offset and length, as they are.
@@ -16,14 +19,13 @@ const EVENT_END: &[u8] = b"\n\n";
 const SHORTEST_PACKED: usize = 64;
 /// A list of more bytes is not one.
 const LONGEST: usize = 64 << 20;
-const LEVEL: i32 = 3;
 
 /// Offsets are steps from the one before, in microseconds or, where all can be said so, in a hundred of them.
 fn unit(arrivals: &[Arrival]) -> u64 {
     if arrivals.iter().all(|arrival| arrival.offset_us % 100 == 0) { 100 } else { 1 }
 }
 
-pub(super) fn encode(arrivals: &[Arrival], body: &[u8]) -> Vec<u8> {
+pub(super) fn encode(packer: &mut Packer, arrivals: &[Arrival], body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     if arrivals.is_empty() {
         return out;
@@ -52,12 +54,12 @@ pub(super) fn encode(arrivals: &[Arrival], body: &[u8]) -> Vec<u8> {
         push(&mut lists, count);
     }
     if lists.len() >= SHORTEST_PACKED
-        && let Ok(packed) = zstd::bulk::compress(&lists, LEVEL)
+        && let Ok(packed) = packer.framed(&lists)
         && packed.len() + 4 < lists.len()
     {
         out.push(EVENTS_ZSTD);
         push(&mut out, lists.len() as u64);
-        push_bytes(&mut out, &packed);
+        push_bytes(&mut out, packed);
     } else {
         out.push(EVENTS);
         out.extend_from_slice(&lists);
@@ -147,6 +149,10 @@ mod tests {
 
     use super::*;
 
+    fn packer() -> Packer {
+        Packer::new(3).unwrap()
+    }
+
     fn stream(events: u64) -> (Vec<Arrival>, Vec<u8>) {
         let (mut arrivals, mut body) = (Vec::new(), Vec::new());
         for number in 0..events {
@@ -163,7 +169,7 @@ mod tests {
         fn any_arrivals_survive(pairs: Vec<(u64, u64)>, body: Vec<u8>) {
             let arrivals: Vec<_> =
                 pairs.into_iter().map(|(offset_us, length)| Arrival { offset_us, length }).collect();
-            prop_assert_eq!(decode(&encode(&arrivals, &body), &body), Some(arrivals));
+            prop_assert_eq!(decode(&encode(&mut packer(), &arrivals, &body), &body), Some(arrivals));
         }
 
         #[test]
@@ -176,7 +182,7 @@ mod tests {
             let arrivals: Vec<_> = (0..).zip(lengths)
                 .map(|(number, length)| Arrival { offset_us: number * 17 * unit, length })
                 .collect();
-            prop_assert_eq!(decode(&encode(&arrivals, &body), &body), Some(arrivals));
+            prop_assert_eq!(decode(&encode(&mut packer(), &arrivals, &body), &body), Some(arrivals));
         }
 
         #[test]
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn a_stream_costs_about_a_byte_a_frame() {
         let (arrivals, body) = stream(1_000);
-        let encoded = encode(&arrivals, &body);
+        let encoded = encode(&mut packer(), &arrivals, &body);
         assert_eq!(decode(&encoded, &body), Some(arrivals));
         assert!(encoded.len() < 1_500, "{}", encoded.len());
     }

@@ -225,8 +225,8 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
         notes: row.json()?,
         region: None,
         billed: None,
-        request_headers: Vec::new(),
-        response_headers: Vec::new(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
     };
     call.usage.meters = row.json()?;
     call.region = row.get()?;

@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
+    rc::Rc,
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -186,6 +187,18 @@ pub(super) fn append(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     append_as(connection, unpacker, id, out, recipes::append_content)
+}
+
+/// The bytes of a content that many payloads refer to; unpacked once in a reading.
+pub(super) fn shared(connection: &Connection, unpacker: &mut Unpacker, id: i64) -> Result<Rc<[u8]>, Error> {
+    if let Some(bytes) = unpacker.shared(id) {
+        return Ok(bytes);
+    }
+    let mut bytes = Vec::new();
+    append(connection, unpacker, id, &mut bytes)?;
+    let bytes = Rc::from(bytes);
+    unpacker.share(id, &bytes);
+    Ok(bytes)
 }
 
 /// Appends the bytes of a text, which refers to nothing: a damaged file cannot send this round in circles.

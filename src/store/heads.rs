@@ -246,8 +246,7 @@ fn decode(
         }
         Some(TEMPLATE) => {
             let Some(id) = pull_id(input) else { return Ok(None) };
-            let mut bytes = Vec::new();
-            contents::append(connection, unpacker, id, &mut bytes)?;
+            let bytes = contents::shared(connection, unpacker, id)?;
             Ok(read_template(&bytes).and_then(|lines| fill(&lines, input)))
         }
         _ => Ok(None),

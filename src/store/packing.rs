@@ -2,7 +2,7 @@
 //! bytes name their own codec, so that each can be read whatever is used for new ones. Knows no table but the
 //! dictionaries'.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 use rusqlite::Connection;
 
@@ -23,6 +23,9 @@ const TRAINED: u8 = 2;
 const SMALLEST_ZSTD: usize = 96;
 const SMALLEST_TRAINED: usize = 24;
 
+/// Room for a frame that is kept between two, bytes.
+const LARGEST_FRAME: usize = 1 << 20;
+
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 type Compressor = zstd::bulk::Compressor<'static>;
@@ -33,11 +36,12 @@ pub(super) struct Packer {
     level: i32,
     plain: Compressor,
     trained: HashMap<Kind, (i64, Compressor)>,
+    frame: Vec<u8>,
 }
 
 impl Packer {
     pub(super) fn new(level: i32) -> Result<Self, Error> {
-        Ok(Self { level, plain: compressor(level, None)?, trained: HashMap::new() })
+        Ok(Self { level, plain: compressor(level, None)?, trained: HashMap::new(), frame: Vec::new() })
     }
 
     /// Takes the newest dictionary of each kind into use.
@@ -51,6 +55,12 @@ impl Packer {
         Ok(())
     }
 
+    /// A whole frame of zstd, for what is packed in a form of its own.
+    pub(super) fn framed(&mut self, bytes: &[u8]) -> std::io::Result<&[u8]> {
+        compress(&mut self.plain, bytes, &mut self.frame)?;
+        Ok(&self.frame)
+    }
+
     /// The dictionary that is in use for a kind.
     pub(super) fn dictionary(&self, kind: Kind) -> Option<i64> {
         self.trained.get(&kind).map(|(id, _)| *id)
@@ -62,17 +72,21 @@ impl Packer {
             Error::internal(format!("expected to compress {} bytes, found: {error}", bytes.len()))
         };
         let before = out.len();
-        match self.trained.get_mut(&kind) {
+        let compressor = match self.trained.get_mut(&kind) {
             Some((id, compressor)) if bytes.len() >= SMALLEST_TRAINED => {
                 out.push(TRAINED);
                 push(out, *id as u64);
-                out.extend_from_slice(frame(&compressor.compress(bytes).map_err(failed)?)?);
+                Some(compressor)
             }
             _ if bytes.len() >= SMALLEST_ZSTD => {
                 out.push(ZSTD);
-                out.extend_from_slice(frame(&self.plain.compress(bytes).map_err(failed)?)?);
+                Some(&mut self.plain)
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some(compressor) = compressor {
+            compress(compressor, bytes, &mut self.frame).map_err(failed)?;
+            out.extend_from_slice(frame(&self.frame)?);
         }
         if out.len() == before || out.len() - before > bytes.len() {
             out.truncate(before);
@@ -81,6 +95,16 @@ impl Packer {
         }
         Ok(())
     }
+}
+
+fn compress(compressor: &mut Compressor, bytes: &[u8], frame: &mut Vec<u8>) -> std::io::Result<()> {
+    if frame.capacity() > LARGEST_FRAME {
+        *frame = Vec::new();
+    }
+    frame.clear();
+    frame.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+    compressor.compress_to_buffer(bytes, frame)?;
+    Ok(())
 }
 
 fn frame(packed: &[u8]) -> Result<&[u8], Error> {
@@ -116,15 +140,31 @@ pub(super) fn dictionary_of(mut packed: &[u8]) -> Option<i64> {
     (take(&mut packed) == Some(TRAINED)).then(|| pull_id(&mut packed)).flatten()
 }
 
-/// Unpacks what one reading needs; dictionaries are loaded as they are met.
+/// Unpacks what one reading needs; dictionaries are loaded as they are met, and what many payloads share is kept.
 #[derive(Default)]
 pub(super) struct Unpacker {
     plain: Option<Decompressor>,
     trained: HashMap<i64, Decompressor>,
     framed: Vec<u8>,
+    shared: HashMap<i64, Rc<[u8]>>,
 }
 
+/// Shared contents that a reading keeps, and the largest of them in bytes.
+const MOST_SHARED: usize = 256;
+const LARGEST_SHARED: usize = 64 << 10;
+
 impl Unpacker {
+    pub(super) fn shared(&self, content: i64) -> Option<Rc<[u8]>> {
+        self.shared.get(&content).map(Rc::clone)
+    }
+
+    /// Keeps a content that is likely asked for again in this reading.
+    pub(super) fn share(&mut self, content: i64, bytes: &Rc<[u8]>) {
+        if bytes.len() <= LARGEST_SHARED && self.shared.len() < MOST_SHARED {
+            self.shared.insert(content, Rc::clone(bytes));
+        }
+    }
+
     /// Appends to `out` the `size` bytes that were packed.
     pub(super) fn unpack(
         &mut self,

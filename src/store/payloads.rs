@@ -40,7 +40,7 @@ pub(super) fn insert(
     // The answer first: it is what later requests refer to.
     let answer = recipes::response(connection, interned, response)?;
     let asked = recipes::request(connection, interned, request)?;
-    let arrivals = arrivals::encode(arrivals, &response.bytes());
+    let arrivals = arrivals::encode(&mut interned.packer, arrivals, &response.bytes());
     if heads.is_empty() && asked.is_empty() && answer.is_empty() && arrivals.is_empty() {
         return Ok(());
     }
@@ -119,7 +119,8 @@ pub(super) fn with_heads(
     sequence: i64,
     mut call: Call,
 ) -> Result<Call, Error> {
-    (call.request_headers, call.response_headers) = heads(connection, unpacker, sequence)?;
+    let (request, response) = heads(connection, unpacker, sequence)?;
+    (call.request_headers, call.response_headers) = (request.into(), response.into());
     Ok(call)
 }
 const REFERENCES: &str = "SELECT heads, request, response FROM payloads WHERE sequence = ?1";

@@ -320,9 +320,8 @@ pub(super) fn rebuild(
             SHAPED => {
                 let id = pull_id(&mut input).ok_or_else(damaged)?;
                 let count = pull_length(&mut input).ok_or_else(damaged)?;
-                let mut shape = Vec::new();
-                contents::append(connection, unpacker, id, &mut shape)?;
-                let mut shape = shape.as_slice();
+                let shape = contents::shared(connection, unpacker, id)?;
+                let mut shape = &*shape;
                 let mut chains = 0;
                 while let Some(tag) = take(&mut shape) {
                     if tag == CHAIN {

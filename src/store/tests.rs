@@ -130,8 +130,9 @@ pub(super) fn full(number: u64) -> Call {
         received_bytes: 119,
         request_whole: true,
         response_whole: false,
-        request_headers: vec![("content-type".into(), "application/json".into()), ("x-ÿ".into(), "".into())],
-        response_headers: vec![("server".into(), "x".into())],
+        request_headers: vec![("content-type".into(), "application/json".into()), ("x-ÿ".into(), "".into())]
+            .into(),
+        response_headers: vec![("server".into(), "x".into())].into(),
         notes: vec!["response: cut at 5 bytes".into()],
     }
 }
@@ -176,8 +177,8 @@ fn bare(number: u64) -> Call {
         first_byte_ns: None,
         first_token_ns: None,
         last_token_ns: None,
-        request_headers: Vec::new(),
-        response_headers: Vec::new(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
         notes: Vec::new(),
         ..full(number)
     }

@@ -68,8 +68,8 @@ pub(crate) fn call(number: u64) -> Call {
         received_bytes: 480,
         request_whole: true,
         response_whole: true,
-        request_headers: Vec::new(),
-        response_headers: Vec::new(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
         notes: Vec::new(),
     }
 }

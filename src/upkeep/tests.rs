@@ -54,8 +54,8 @@ fn call(number: u8, session: &str, age_days: i64, conversation: &[Bytes], answer
     call.http_status = Some(200);
     call.request_headers = ["host", "user-agent", "x-own"]
         .map(|name| (name.to_owned(), if name == "x-own" { session.to_owned() } else { name.to_owned() }))
-        .to_vec();
-    call.response_headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        .into();
+    call.response_headers = vec![("content-type".to_owned(), "application/json".to_owned())].into();
     let literal = |text: &'static str| Part::Literal(Bytes::from_static(text.as_bytes()));
     one.request = Body {
         parts: vec![
@@ -240,4 +240,27 @@ async fn what_an_erased_call_shares_with_one_that_stays_is_still_found() {
     upkeep.erase(Target::Call(CallId([2; 16]))).await.unwrap();
     assert_eq!(hits(store, "oak OR birch OR tall").await, 0);
     assert!(store.session("s").await.is_err(), "a session goes with its last call");
+}
+
+/// Calls come without end and the index rests in between; whoever searches has it work until it has what was said.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_searches_has_the_index_catch_up() {
+    let kept = keep(Config::default());
+    let indexer = Indexer::start(kept.store.clone()).unwrap();
+    let mut said = 0;
+    for round in 0..3u8 {
+        let calls: Vec<_> = (0..40)
+            .map(|number| {
+                let number = round * 40 + number;
+                call(number, "s", 0, &[message("user", &format!("question {number}"))], "One more wombat.")
+            })
+            .collect();
+        said += calls.len() as u64;
+        kept.store.settle(calls).await.unwrap();
+        assert_eq!(kept.store.texts_caught_up(Duration::from_secs(60)).await.unwrap(), 0);
+        assert!(hits(&kept.store, "wombat").await > 0);
+    }
+    assert_eq!(said, 120);
+    assert_eq!(*kept.store.texts_wanted().borrow(), 0, "nobody waits any more");
+    tokio::time::timeout(Duration::from_secs(60), indexer.end()).await.unwrap();
 }

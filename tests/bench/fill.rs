@@ -121,8 +121,8 @@ fn settled(number: u64, spans: u64, now: i64) -> Settled {
         received_bytes: 200,
         request_whole: true,
         response_whole: true,
-        request_headers: vec![(text("content-type"), text("application/json"))],
-        response_headers: vec![(text("content-type"), text("application/json"))],
+        request_headers: vec![(text("content-type"), text("application/json"))].into(),
+        response_headers: vec![(text("content-type"), text("application/json"))].into(),
         notes: Vec::new(),
     };
     Settled {

@@ -10,6 +10,7 @@ mod bench;
 mod bodies;
 mod figures;
 mod fill;
+mod ingest;
 mod load;
 mod recording;
 mod roles;
@@ -31,8 +32,9 @@ use self::bench::{Asked, Bench};
 
 type Scenario = fn(&mut Bench) -> anyhow::Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: [(&str, Scenario); 9] = [
     ("storage", storage::storage),
+    ("ingest", ingest::ingest),
     ("startup", recording::startup),
     ("latency", traffic::latency),
     ("stream", traffic::stream),

@@ -103,8 +103,9 @@ pub(in crate::api) fn call(number: u8) -> Settled {
         request_headers: vec![
             header("content-type", "application/json"),
             header("authorization", "Bearer ***"),
-        ],
-        response_headers: vec![header("content-type", "text/event-stream; charset=utf-8")],
+        ]
+        .into(),
+        response_headers: vec![header("content-type", "text/event-stream; charset=utf-8")].into(),
         notes: Vec::new(),
     };
     Settled {

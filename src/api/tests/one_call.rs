@@ -41,7 +41,8 @@ async fn inv8_bodies_leave_exactly_as_they_crossed() {
     odd.call.response_headers = vec![
         ("content-type".to_owned(), "text/html".to_owned()),
         ("content-encoding".to_owned(), "gzip".to_owned()),
-    ];
+    ]
+    .into();
     fixture.settle([call(1), odd]).await;
 
     let (_, headers, body) = fixture.get(&path(1, "/request"), &[]).await;

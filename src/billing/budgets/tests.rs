@@ -90,8 +90,8 @@ fn call(number: u8, run: Option<&str>, billed: Option<i64>, started_at: &str) ->
         received_bytes: 0,
         request_whole: true,
         response_whole: true,
-        request_headers: Vec::new(),
-        response_headers: Vec::new(),
+        request_headers: Default::default(),
+        response_headers: Default::default(),
         notes: Vec::new(),
     }
 }

@@ -69,7 +69,9 @@ async fn inv8_an_encoded_body_is_not_decoded_on_the_way() {
     let server = serve().await;
     let mut calls = sample_calls();
     // Not gzip at all: a client that tried to decode it would fail.
-    calls[0].call.response_headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
+    let mut headers = calls[0].call.response_headers.to_vec();
+    headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
+    calls[0].call.response_headers = headers.into();
     let exact = calls[0].response.bytes();
     let id = calls[0].call.id;
     server.store.settle(calls).await.unwrap();

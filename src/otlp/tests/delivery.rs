@@ -290,15 +290,15 @@ async fn a_partial_success_is_counted_and_not_sent_again() {
 async fn the_bodies_become_messages_and_a_missing_parent_decision_is_kept() {
     let (collector, config, _directory, store) = set_up(Protocol::Http).await;
     let mut chat = call(0);
-    chat.request_headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    chat.response_headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    chat.request_headers = vec![("content-type".to_owned(), "application/json".to_owned())].into();
+    chat.response_headers = vec![("content-type".to_owned(), "application/json".to_owned())].into();
     let request = br#"{"model":"gpt-6","temperature":0.5,"messages":[{"role":"user","content":"say hi"}]}"#;
     let response = br#"{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-6-2026-05-01","choices":[
         {"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"hi there"}}]}"#;
     let mut unsampled = call(1);
     unsampled.dialect = Dialect::Http;
     unsampled.request_headers =
-        vec![("traceparent".to_owned(), format!("00-{}-00f067aa0ba902b7-00", unsampled.trace_id))];
+        vec![("traceparent".to_owned(), format!("00-{}-00f067aa0ba902b7-00", unsampled.trace_id))].into();
     let settled = |call, request: &[u8], response: &[u8]| Settled {
         call,
         placement: Placement::default(),

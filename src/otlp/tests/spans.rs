@@ -337,15 +337,17 @@ fn the_callers_trace_context_is_kept() {
     call.trace_id = "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap();
     call.parent_span_id = Some("00f067aa0ba902b7".parse().unwrap());
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    call.request_headers = vec![
+    let mut headers = vec![
         ("traceparent".to_owned(), traceparent.to_owned()),
         ("tracestate".to_owned(), "a=1".to_owned()),
         ("tracestate".to_owned(), "b=2".to_owned()),
     ];
+    call.request_headers = headers.clone().into();
     let made = span(&call, None, &OPTIONS);
     assert_eq!((made.flags, made.trace_state.as_str()), (0x301, "a=1,b=2"));
     assert_eq!(hex(&made.parent_span_id), "00f067aa0ba902b7");
-    call.request_headers[0].1 = traceparent.replace("-01", "-00");
+    headers[0].1 = traceparent.replace("-01", "-00");
+    call.request_headers = headers.into();
     assert!(span::unsampled(&call));
     assert_eq!(span(&call, None, &OPTIONS).flags, 0x300);
 }

@@ -40,9 +40,8 @@ impl Outline {
                     for _ in 0..count / 2 {
                         outline.tips.push(chain_numbers(&mut input)?.0);
                     }
-                    let mut shape = Vec::new();
-                    contents::append(connection, unpacker, id, &mut shape)?;
-                    let mut shape = shape.as_slice();
+                    let shape = contents::shared(connection, unpacker, id)?;
+                    let mut shape = &*shape;
                     while let Some(tag) = take(&mut shape) {
                         if tag == CHAIN {
                             one(connection, unpacker, &mut shape)?;

@@ -47,6 +47,8 @@ struct Shared {
     reading: Mutex<Vec<Connection>>,
     /// The newest call that is indexed, as far as this process has done it.
     progress: watch::Sender<i64>,
+    /// How many wait for it.
+    wanted: watch::Sender<usize>,
 }
 
 struct Writing {
@@ -80,6 +82,7 @@ impl Texts {
             writing: Mutex::default(),
             reading: Mutex::default(),
             progress: watch::channel(0).0,
+            wanted: watch::channel(0).0,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -135,7 +138,8 @@ impl Shared {
     fn open(&self) -> Result<Writing, Error> {
         let index = open::writing(&self.config, &self.file)?;
         index.pragma_update(None, "cache_size", -16_384)?;
-        index.pragma_update(None, "secure_delete", true)?;
+        // What is deleted is overwritten in its page; freed pages go when the index is settled.
+        index.pragma_update(None, "secure_delete", "FAST")?;
         let version: i64 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match version {
             VERSION => {}
@@ -263,6 +267,22 @@ impl Shared {
     }
 }
 
+/// Counts whoever waits, until dropped.
+struct Wanted<'w>(&'w watch::Sender<usize>);
+
+impl<'w> Wanted<'w> {
+    fn new(count: &'w watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 fn shared_memory_of(file: &Path) -> PathBuf {
     let mut memory = file.as_os_str().to_owned();
     memory.push("-shm");
@@ -276,14 +296,21 @@ impl Store {
         self.texts.shared.index_next(limit)
     }
 
+    /// How many wait for texts to be indexed.
+    pub fn texts_wanted(&self) -> watch::Receiver<usize> {
+        self.texts.shared.wanted.subscribe()
+    }
+
     /// Waits, but not longer than `limit`, until the texts of all calls that are stored now are indexed; tells how
     /// many calls are not.
     pub async fn texts_caught_up(&self, limit: Duration) -> Result<u64, Error> {
         let last = self.last_sequence().await?;
         let mut progress = self.texts.shared.progress.subscribe();
-        if self.texts.shared.writable {
+        if self.texts.shared.writable && *progress.borrow_and_update() < last {
+            let wanted = Wanted::new(&self.texts.shared.wanted);
             // Late or without an indexer: what is there is searched.
             drop(tokio::time::timeout(limit, progress.wait_for(|at| *at >= last)).await);
+            drop(wanted);
         }
         let at = self.texts.aside(|shared| shared.read(update::progress)).await?;
         let after = "SELECT count(*) FROM spans WHERE sequence > ?1 AND sequence <= ?2";

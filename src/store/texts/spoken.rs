@@ -20,6 +20,9 @@ use crate::{
     wire::{self, CallReader, Limits},
 };
 
+/// Bytes of bodies that are read before they are indexed.
+const READ_TOGETHER: usize = 4 << 20;
+
 /// Where in a call a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
@@ -162,7 +165,11 @@ pub(super) fn in_place(
 fn all(connection: &Connection, memory: &mut Memory, sequences: Vec<i64>) -> Result<Vec<Spoken>, Error> {
     let mut unpacker = Unpacker::default();
     let mut spoken = Vec::new();
+    let mut size = 0;
     for sequence in sequences {
+        if size > READ_TOGETHER {
+            break;
+        }
         let Some(call) = calls::by_sequence(connection, &mut unpacker, sequence)? else { continue };
         let outline = payloads::outline(connection, &mut unpacker, sequence)?;
         let place = place(&call);
@@ -185,6 +192,8 @@ fn all(connection: &Connection, memory: &mut Memory, sequences: Vec<i64>) -> Res
         // The oldest first, as they were said.
         messages.reverse();
         let response = payloads::body_at(connection, &mut unpacker, sequence, Side::Response)?;
+        size += outline.rest.len() + response.bytes.len();
+        size += messages.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Vec::len).sum::<usize>();
         spoken.push(Spoken { sequence, call, messages, rest: outline.rest, response });
     }
     Ok(spoken)

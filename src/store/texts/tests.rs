@@ -28,7 +28,7 @@ fn call(number: u8, session: &str, conversation: &[Bytes], answer: &str) -> Sett
     call.dialect = Dialect::ChatCompletions;
     call.started_at = UnixNanos(i64::from(number) * UnixNanos::SECOND);
     call.http_status = Some(200);
-    call.response_headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    call.response_headers = vec![("content-type".to_owned(), "application/json".to_owned())].into();
     let literal = |text: &'static str| Part::Literal(Bytes::from_static(text.as_bytes()));
     one.request = Body {
         parts: vec![
