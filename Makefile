@@ -106,7 +106,8 @@ bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: t
 	$(CARGO) bench --bench bench -- $(BENCH_FLAGS)
 
 bench-mlflow: release $(VENVS)/mlflow/.ready ## speed, memory and disk beside a genuine mlflow server (BENCH_FLAGS="--only calls")
-	$(VENVS)/mlflow/bin/python tests/bench/mlflow/bench.py --mlflow $(abspath $(VENVS))/mlflow/bin/mlflow $(BENCH_FLAGS)
+	$(VENVS)/mlflow/bin/python tests/bench/mlflow/bench.py --mlflow $(abspath $(VENVS))/mlflow/bin/mlflow \
+		--json target/bench-mlflow.json --page docs/benchmarks-mlflow.md $(BENCH_FLAGS)
 
 litellm: build ## direct and through tapline: LiteLLM's proxy with mock answers, from PyPI
 	tests/upstream/litellm.sh

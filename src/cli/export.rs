@@ -7,7 +7,10 @@ use super::{
     output::Output,
     reach::{Found, Reach},
 };
-use crate::transfer::{Export, ExportFolder, tracking::Tracking};
+use crate::{
+    model::Error,
+    transfer::{Export, ExportFolder, tracking::Tracking},
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: tapline export mlflow http://127.0.0.1:5000")]
@@ -45,9 +48,9 @@ struct Mlflow {
 
 pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     let To::Mlflow(args) = args.to;
+    let folder = folder(&args.target)?;
     let Place { store, artifacts } = place(args.data.as_deref(), false)?;
-    if !args.target.contains("://") {
-        let root = Path::new(&args.target);
+    if let Some(root) = folder {
         let export = ExportFolder { store: &store, artifacts: &artifacts, root, only: &args.experiments };
         let report = export.run(&Bars::new("exported", args.json)).await?;
         return tell(&report, "exported", false, args.json, output);
@@ -64,4 +67,43 @@ pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
     };
     let report = export.run(&Bars::new("exported", args.json)).await.map_err(unreachable)?;
     tell(&report, "exported", false, args.json, output)
+}
+
+/// Where to write, unless the target is an address.
+fn folder(target: &str) -> anyhow::Result<Option<&Path>> {
+    if let Some(path) = target.strip_prefix("file://") {
+        return Ok(Some(Path::new(path)));
+    }
+    if target.contains("://") {
+        return Ok(None);
+    }
+    let path = Path::new(target);
+    // `localhost:5000`, or `mlflow.example.com:5000/base`.
+    let is_port = |rest: &str| rest.split('/').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    if target.split_once(':').is_some_and(|(host, rest)| !host.contains('/') && is_port(rest))
+        && !path.exists()
+    {
+        let message = format!(
+            "expected the address of a server or a folder, found {target:?}: write http://{target}, or ./{target} for a folder"
+        );
+        return Err(Error::invalid(message).into());
+    }
+    Ok(Some(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_its_scheme_is_no_folder() {
+        for target in ["localhost:5000", "127.0.0.1:5000/base", "mlflow.example.com:80"] {
+            let told = folder(target).unwrap_err().to_string();
+            assert!(told.contains(&format!("write http://{target}, or ./{target}")), "{told}");
+        }
+        for target in ["mlruns", "./localhost:5000", "/tmp/a:1", "c:mlruns", "file:///tmp/x"] {
+            assert!(folder(target).unwrap().is_some(), "{target}");
+        }
+        assert!(folder("http://localhost:5000").unwrap().is_none());
+    }
 }

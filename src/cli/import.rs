@@ -38,9 +38,10 @@ struct Mlflow {
     /// This experiment only; may be given several times.
     #[arg(long = "experiment", short = 'e', value_name = "NAME")]
     experiments: Vec<String>,
-    /// Where the server kept the artifacts that it served, for a SQLite file [default: mlartifacts beside it].
-    #[arg(long, value_name = "DIRECTORY")]
-    artifacts: Option<PathBuf>,
+    /// Where the server kept the artifacts that it served, for a SQLite file: a folder, or s3://bucket/prefix
+    /// [default: mlartifacts beside it].
+    #[arg(long, value_name = "PLACE")]
+    artifacts: Option<String>,
     /// Afterwards read both sides whole and tell every difference.
     #[arg(long)]
     verify: bool,

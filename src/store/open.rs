@@ -14,6 +14,11 @@ use crate::model::{Error, ErrorCode};
 /// Prepared statements kept per connection; the store has fewer fixed ones than this.
 const STATEMENTS: usize = 256;
 
+/// KiB of pages that connections hold; what is not there comes from the system's own cache of the file, in a microsecond.
+/// All of them together leave room below 60 MB for the rest of the process.
+const WRITER_CACHE: i64 = 16 << 10;
+const READER_CACHE: i64 = 4 << 10;
+
 /// The one connection that writes; makes the file when there is none.
 pub(super) fn writing(config: &Config, file: &Path) -> Result<Connection, Error> {
     let connection = open(
@@ -40,7 +45,7 @@ pub(super) fn writing(config: &Config, file: &Path) -> Result<Connection, Error>
     // What is deleted is overwritten, so that erasing leaves nothing behind in a page.
     connection.pragma_update(None, "secure_delete", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(connection)
@@ -70,7 +75,7 @@ pub(super) fn reading(config: &Config, file: &Path) -> Result<Connection, Error>
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
     )?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE)?;
     Ok(connection)
 }
 

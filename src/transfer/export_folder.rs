@@ -1,5 +1,5 @@
-//! From the store to a folder of MLflow's file store (`mlruns`), as `folder` reads it. Experiments, runs and models
-//! keep their ids. What is written is moved to its place when it is whole, so what is there needs no second look,
+//! From the store to a folder of MLflow's file store (`mlruns`), as `folder` reads it. Runs and models keep their ids,
+//! and so do experiments where the folder has no other one of that id. What is written is moved to its place when it is whole, so what is there needs no second look,
 //! apart from runs that were not over.
 
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use tokio::{fs, io::AsyncWriteExt as _};
 
-use super::{Report, Watch, export::chosen};
+use super::{Report, Watch, export::chosen, folder::Folder};
 use crate::{
     artifacts::{ArtifactPath, Artifacts},
     model::{
-        UnixNanos,
+        Error, UnixNanos,
         filter::search::{LoggedModelSearch, RunSearch, Slice, Start},
         logged_model::{LoggedModel, LoggedModelStatus},
         metric::{HistoryPage, Metric, SYSTEM_PREFIX},
@@ -25,6 +25,8 @@ use crate::{
 const META: &str = "meta.yaml";
 /// Where a run or model is until it is whole. Its head comes last, and without one it is no run to MLflow.
 const PART: &str = ".part";
+/// Where a run is that is written anew, for the moment in which the new one takes its place.
+const OLD: &str = ".old";
 /// Rows of a page that is read here, and points of a history.
 const PAGE: usize = 200;
 const POINTS: u64 = 10_000;
@@ -45,9 +47,13 @@ impl ExportFolder<'_> {
         let experiments = chosen(self.store, self.only).await?;
         fs::create_dir_all(self.root).await.with_context(|| place(self.root))?;
         let root = fs::canonicalize(self.root).await.with_context(|| place(self.root))?;
+        let there = Folder::at(&root);
+        let mut taken = tokio::task::spawn_blocking(move || there.experiments()).await??;
         for experiment in experiments {
             watch.experiment(&experiment.name, None);
-            self.experiment(&root.join(&experiment.id), &experiment, watch, &mut report).await?;
+            let id = id_there(&experiment, &taken)?;
+            self.experiment(&root.join(&id), &id, &experiment, watch, &mut report).await?;
+            taken.push(Experiment { id, ..experiment });
         }
         Ok(report)
     }
@@ -55,25 +61,19 @@ impl ExportFolder<'_> {
     async fn experiment(
         &self,
         folder: &Path,
+        id: &str,
         experiment: &Experiment,
         watch: &dyn Watch,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let meta = json!({
-            "artifact_location": uri(folder), "creation_time": millis(experiment.created_at),
-            "experiment_id": experiment.id, "last_update_time": millis(experiment.updated_at),
-            "lifecycle_stage": "active", "name": experiment.name,
-        });
-        if let Ok(there) = fs::read_to_string(folder.join(META)).await
-            && !there.contains(&json!(experiment.name).to_string())
-        {
-            anyhow::bail!(
-                "expected the experiment {:?} in {}, found another one with its id",
-                experiment.name,
-                folder.display()
-            );
+        if !fs::try_exists(folder.join(META)).await? {
+            let meta = json!({
+                "artifact_location": uri(folder), "creation_time": millis(experiment.created_at),
+                "experiment_id": id, "last_update_time": millis(experiment.updated_at),
+                "lifecycle_stage": "active", "name": experiment.name,
+            });
+            write_meta(folder, &meta).await?;
         }
-        write_meta(folder, &meta).await?;
         write_all(&folder.join("tags"), experiment.tags.iter(), report).await?;
         report.experiments += 1;
         let mut search = RunSearch {
@@ -85,7 +85,7 @@ impl ExportFolder<'_> {
             let page = self.store.search_runs(search.clone()).await?;
             for run in page.items {
                 watch.run(&run.run.name);
-                self.one(folder, &run, report).await?;
+                self.one(folder, id, &run, report).await?;
             }
             let Some(next) = page.next else { break };
             search.page.start = Start::Behind(next);
@@ -98,23 +98,27 @@ impl ExportFolder<'_> {
         loop {
             let page = self.store.search_logged_models(search.clone()).await?;
             for model in page.items {
-                self.model(folder, &model, report).await?;
+                self.model(folder, id, &model, report).await?;
             }
             let Some(next) = page.next else { return Ok(()) };
             search.page.start = Start::Behind(next);
         }
     }
 
-    async fn one(&self, experiment: &Path, run: &RunWhole, report: &mut Report) -> anyhow::Result<()> {
+    async fn one(
+        &self,
+        experiment: &Path,
+        id: &str,
+        run: &RunWhole,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
         let head = &run.run;
         let folder = experiment.join(&head.id);
-        if let Ok(meta) = fs::read_to_string(folder.join(META)).await {
-            if serde_json::from_str::<Value>(&meta).is_ok_and(|meta| meta["status"] == 1) {
-                fs::remove_dir_all(&folder).await.with_context(|| place(&folder))?;
-            } else {
-                report.skipped_runs += 1;
-                return Ok(());
-            }
+        if let Ok(meta) = fs::read_to_string(folder.join(META)).await
+            && !serde_json::from_str::<Value>(&meta).is_ok_and(|meta| meta["status"] == 1)
+        {
+            report.skipped_runs += 1;
+            return Ok(());
         }
         let part = fresh(experiment).await?;
         for name in ["params", "metrics", "tags", "artifacts"] {
@@ -160,13 +164,13 @@ impl ExportFolder<'_> {
         };
         let meta = json!({
             "artifact_uri": format!("{}/artifacts", uri(&folder)), "deleted_time": null,
-            "end_time": head.ended_at.map(millis), "entry_point_name": "", "experiment_id": head.experiment_id,
+            "end_time": head.ended_at.map(millis), "entry_point_name": "", "experiment_id": id,
             "lifecycle_stage": "active", "run_id": head.id, "run_name": head.name, "run_uuid": head.id,
             "source_name": "", "source_type": 4, "source_version": "", "start_time": millis(head.started_at),
             "status": status, "tags": [], "user_id": head.user,
         });
         write_meta(&part, &meta).await?;
-        fs::rename(&part, &folder).await.with_context(|| place(&folder))?;
+        replace(experiment, &part, &folder).await?;
         report.runs += 1;
         Ok(())
     }
@@ -204,7 +208,13 @@ impl ExportFolder<'_> {
         file.flush().await.with_context(|| place(&path))
     }
 
-    async fn model(&self, experiment: &Path, model: &LoggedModel, report: &mut Report) -> anyhow::Result<()> {
+    async fn model(
+        &self,
+        experiment: &Path,
+        id: &str,
+        model: &LoggedModel,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
         let folder = experiment.join("models").join(&model.id);
         if fs::try_exists(folder.join(META)).await? {
             return Ok(());
@@ -235,7 +245,7 @@ impl ExportFolder<'_> {
         };
         let meta = json!({
             "artifact_location": format!("{}/artifacts", uri(&folder)),
-            "creation_timestamp": millis(model.created_at), "experiment_id": model.experiment_id,
+            "creation_timestamp": millis(model.created_at), "experiment_id": id,
             "last_updated_timestamp": millis(model.updated_at), "lifecycle_stage": "active",
             "model_id": model.id, "model_type": model.model_type, "name": model.name,
             "source_run_id": model.source_run_id, "status": status, "status_message": model.status_message,
@@ -273,14 +283,50 @@ impl ExportFolder<'_> {
     }
 }
 
+/// The id that an experiment has in the folder: of the one of its name; else its own, unless another one has that.
+fn id_there(experiment: &Experiment, taken: &[Experiment]) -> Result<String, Error> {
+    match taken.iter().find(|there| there.name == experiment.name) {
+        Some(there) if there.deleted_at.is_some() => Err(Error::conflict(format!(
+            "expected an active experiment {:?} in the folder, found it deleted: restore it there or take another folder",
+            experiment.name
+        ))),
+        Some(there) => Ok(there.id.clone()),
+        None => {
+            // As long as those that MLflow makes up.
+            let made = (0..).map(|number: u32| {
+                let hash = fnv(&[&experiment.name, &number.to_string()]);
+                (100_000_000_000_000_000 + hash % 900_000_000_000_000_000).to_string()
+            });
+            let is_free = |id: &String| taken.iter().all(|there| there.id != *id);
+            Ok(std::iter::once(experiment.id.clone()).chain(made).find(is_free).unwrap_or_default())
+        }
+    }
+}
+
 /// The empty folder in which the next run or model is put together.
 async fn fresh(experiment: &Path) -> anyhow::Result<PathBuf> {
     let part = experiment.join(PART);
-    if fs::try_exists(&part).await? {
-        fs::remove_dir_all(&part).await.with_context(|| place(&part))?;
+    for left in [&part, &experiment.join(OLD)] {
+        if fs::try_exists(left).await? {
+            fs::remove_dir_all(left).await.with_context(|| place(left))?;
+        }
     }
     fs::create_dir_all(&part).await.with_context(|| place(&part))?;
     Ok(part)
+}
+
+/// Puts a run that is whole in its place; what was there before goes only then.
+async fn replace(experiment: &Path, part: &Path, folder: &Path) -> anyhow::Result<()> {
+    let old = experiment.join(OLD);
+    let was_there = fs::try_exists(folder).await?;
+    if was_there {
+        fs::rename(folder, &old).await.with_context(|| place(folder))?;
+    }
+    fs::rename(part, folder).await.with_context(|| place(folder))?;
+    if was_there {
+        fs::remove_dir_all(&old).await.with_context(|| place(&old))?;
+    }
+    Ok(())
 }
 
 /// JSON is YAML.
@@ -303,15 +349,21 @@ async fn write_all<'p>(
     Ok(written)
 }
 
-/// Where a param, tag or metric is: its name is a path, which may not lead out of the folder.
+/// Where a param, tag or metric is: its name is a path, which may not lead out of the folder, nor through another file.
 fn below(folder: &Path, key: &str, report: &mut Report) -> Option<PathBuf> {
-    match ArtifactPath::parse(key) {
-        Ok(_) => Some(key.split('/').fold(folder.to_owned(), |path, part| path.join(part))),
-        Err(error) => {
-            report.problems.push(format!("{key:?} cannot be the name of a file: {}", error.message));
-            None
+    let why = match ArtifactPath::parse(key) {
+        Err(error) => error.message,
+        Ok(_) => {
+            let path = key.split('/').fold(folder.to_owned(), |path, part| path.join(part));
+            let mut above = path.ancestors().skip(1).take_while(|above| *above != folder);
+            if !path.is_dir() && !above.any(Path::is_file) {
+                return Some(path);
+            }
+            "another name goes on behind a slash".to_owned()
         }
-    }
+    };
+    report.problems.push(format!("{key:?} cannot be the name of a file: {why}"));
+    None
 }
 
 async fn write(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -1,14 +1,21 @@
 //! Artifacts of a run or model at their source: files below one root, listed with their sizes and read in
 //! pieces.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::Context as _;
 use futures_util::TryStreamExt;
 use reqwest::Method;
 
 use super::tracking::Tracking;
-use crate::artifacts::Content;
+use crate::{
+    artifacts::{ArtifactPath, Artifacts, Config, Content},
+    model::Error,
+};
 
 /// Pieces that are read from a disk.
 const PIECE: usize = 256 << 10;
@@ -21,6 +28,13 @@ pub(super) enum Files {
         tracking: Tracking,
         root: String,
     },
+    /// In a bucket, below this path.
+    Bucket {
+        bucket: Artifacts,
+        root: String,
+    },
+    /// Where a server kept them, and nobody said where that is.
+    Unknown,
     /// In a place that only its own clients reach: they stay there, and what refers to them goes on doing so.
     Elsewhere,
 }
@@ -32,9 +46,45 @@ pub(super) struct File {
     pub(super) size: u64,
 }
 
+/// The buckets that were opened, by name: a client of one serves all runs.
+#[derive(Debug, Default)]
+pub(super) struct Buckets(Mutex<HashMap<String, Artifacts>>);
+
+impl Buckets {
+    /// `s3://bucket/path`.
+    fn files(&self, uri: &str) -> Result<Files, Error> {
+        let rest = uri.trim_start_matches(S3);
+        let (name, root) = rest.split_once('/').unwrap_or((rest, ""));
+        let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = match opened.entry(name.to_owned()) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(unknown) => {
+                let config = Config { location: format!("{S3}{name}") };
+                // It is in no folder, so it needs none.
+                unknown.insert(Artifacts::open(&config, Path::new(""))?).clone()
+            }
+        };
+        Ok(Files::Bucket { bucket, root: root.trim_matches('/').to_owned() })
+    }
+}
+
+const S3: &str = "s3://";
+
+pub(super) fn is_bucket(uri: &str) -> bool {
+    uri.starts_with(S3)
+}
+
 impl Files {
-    /// What a URI means: `served` is the server to ask for its own, `folder` where it kept them.
-    pub(super) fn of(uri: &str, served: Option<&Tracking>, folder: Option<&Path>) -> Self {
+    /// What a URI means: `served` is the server to ask for its own, `kept` the folder or bucket where it has them.
+    pub(super) fn of(
+        uri: &str,
+        served: Option<&Tracking>,
+        kept: Option<&str>,
+        buckets: &Buckets,
+    ) -> Result<Self, Error> {
+        if is_bucket(uri) {
+            return buckets.files(uri);
+        }
         if let Some(rest) = uri.strip_prefix("mlflow-artifacts:") {
             // A host may stand before the path.
             let path = match rest.strip_prefix("//") {
@@ -42,27 +92,31 @@ impl Files {
                 None => rest,
             };
             let root = path.trim_matches('/').to_owned();
-            return match (folder, served) {
-                (Some(folder), _) => Self::Folder(folder.join(root)),
+            return Ok(match (kept, served) {
+                (Some(bucket), _) if is_bucket(bucket) => {
+                    buckets.files(&format!("{}/{root}", bucket.trim_end_matches('/')))?
+                }
+                (Some(folder), _) => Self::Folder(Path::new(folder).join(root)),
                 (None, Some(tracking)) => Self::Served { tracking: tracking.clone(), root },
-                (None, None) => Self::Elsewhere,
-            };
+                (None, None) => Self::Unknown,
+            });
         }
-        match uri.strip_prefix("file://").or_else(|| (!uri.contains("://")).then_some(uri)) {
+        Ok(match uri.strip_prefix("file://").or_else(|| (!uri.contains("://")).then_some(uri)) {
             Some(path) if Path::new(path).is_dir() => Self::Folder(PathBuf::from(path)),
             _ => Self::Elsewhere,
-        }
+        })
     }
 
     /// Every file, by path.
     pub(super) async fn list(&self) -> anyhow::Result<Vec<File>> {
         let mut found = match self {
-            Self::Elsewhere => Vec::new(),
+            Self::Elsewhere | Self::Unknown => Vec::new(),
             Self::Folder(folder) => {
                 let folder = folder.clone();
                 tokio::task::spawn_blocking(move || walk(&folder)).await??
             }
             Self::Served { tracking, root } => served(tracking, root).await?,
+            Self::Bucket { bucket, root } => in_bucket(bucket, root).await?,
         };
         found.sort();
         Ok(found)
@@ -70,13 +124,21 @@ impl Files {
 
     pub(super) async fn open(&self, file: &File) -> anyhow::Result<Content> {
         match self {
-            Self::Elsewhere => anyhow::bail!("expected a file that can be read, found one elsewhere"),
+            Self::Elsewhere | Self::Unknown => {
+                anyhow::bail!("expected a file that can be read, found one elsewhere")
+            }
             Self::Folder(folder) => {
                 let path = folder.join(&file.path);
                 let opened = tokio::fs::File::open(&path)
                     .await
                     .with_context(|| format!("{} cannot be read", path.display()))?;
                 Ok(Box::pin(pieces(opened)))
+            }
+            Self::Bucket { bucket, root } => {
+                let path = format!("{root}/{}", file.path);
+                let found = bucket.find(&ArtifactPath::parse(path.trim_start_matches('/'))?).await?;
+                let size = found.size;
+                Ok(found.read(0..size))
             }
             Self::Served { tracking, root } => {
                 let path = format!("/api/2.0/mlflow-artifacts/artifacts/{root}/{}", file.path);
@@ -138,6 +200,26 @@ async fn served(tracking: &Tracking, root: &str) -> anyhow::Result<Vec<File>> {
                 folders.push(format!("{path}/"));
             } else {
                 found.push(File { path, size: entry["file_size"].as_u64().unwrap_or(0) });
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn in_bucket(bucket: &Artifacts, root: &str) -> anyhow::Result<Vec<File>> {
+    let mut found = Vec::new();
+    let mut folders = vec![String::new()];
+    while let Some(prefix) = folders.pop() {
+        let directory = format!("{root}/{prefix}");
+        let directory = match directory.trim_matches('/') {
+            "" => None,
+            path => Some(ArtifactPath::parse(path)?),
+        };
+        for entry in bucket.list(directory.as_ref()).await? {
+            let path = format!("{prefix}{}", entry.name);
+            match entry.size {
+                None => folders.push(format!("{path}/")),
+                Some(size) => found.push(File { path, size }),
             }
         }
     }

@@ -114,8 +114,13 @@ struct ModelMeta {
 }
 
 impl Folder {
+    /// A folder that may still be empty.
+    pub(super) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     pub(super) fn open(root: &Path) -> Result<Self, Error> {
-        let folder = Self { root: root.to_owned() };
+        let folder = Self::at(root);
         if folder.experiment_folders()?.is_empty() {
             return Err(Error::not_found(format!(
                 "expected a folder of MLflow's file store (mlruns) with an experiment in it, found none in {}",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     IMPORTED_TAG, Report, Source, Watch,
-    files::{File, Files},
+    files::{File, Files, is_bucket},
 };
 use crate::{
     artifacts::{ArtifactPath, Artifacts},
@@ -18,6 +18,9 @@ use crate::{
 
 /// Points of one transaction: few enough for others to write between two.
 const POINTS: usize = 10_000;
+
+const UNKNOWN_PLACE: &str = "artifacts: expected the place where the server kept them, found none: name it with --artifacts \
+    (a folder, or s3://bucket/prefix) and import again";
 
 /// What an import writes to and reads from.
 #[derive(Debug)]
@@ -35,7 +38,12 @@ impl Import<'_> {
         let mut report = Report::default();
         for experiment in self.experiments().await? {
             watch.experiment(&experiment.name, self.source.count(&experiment));
-            let target = self.store.import_experiment(experiment.clone()).await?;
+            let mut here = experiment.clone();
+            if is_bucket(&here.artifact_location) {
+                // What is there is copied, so new runs are to go where the copies are.
+                here.artifact_location.clear();
+            }
+            let target = self.store.import_experiment(here).await?;
             report.experiments += 1;
             let mut next = None;
             loop {
@@ -49,12 +57,14 @@ impl Import<'_> {
                     break;
                 }
             }
-            for model in self.source.models(&experiment).await? {
+            for mut model in self.source.models(&experiment).await? {
                 let parts = [experiment.id.as_str(), "models", &model.id, "artifacts"];
-                let files = self.source.files(&model.artifact_uri, &parts);
+                let listed = self.listed(&mut model.artifact_uri, &parts, &mut report).await?;
                 let id = model.id.clone();
                 self.store.import_model(target.clone(), model).await?;
-                self.copy(&files, &format!("{target}/models/{id}/artifacts"), &mut report).await?;
+                if let Some((files, list)) = listed {
+                    self.copy(&files, list, &format!("{target}/models/{id}/artifacts"), &mut report).await?;
+                }
                 report.models += 1;
             }
         }
@@ -91,7 +101,7 @@ impl Import<'_> {
             return Ok(());
         }
         let parts = [experiment.id.as_str(), &id, "artifacts"];
-        let files = self.source.files(&run.run.artifact_uri, &parts);
+        let listed = self.listed(&mut run.run.artifact_uri, &parts, report).await?;
         // Brought here from elsewhere before, it says so itself; where it comes from now counts.
         run.run.tags.remove(IMPORTED_TAG);
         self.store.import_run(target.to_owned(), run.clone()).await?;
@@ -107,7 +117,10 @@ impl Import<'_> {
                 self.store.import_points(id.clone(), some.to_vec()).await?;
             }
         }
-        self.copy(&files, &format!("{target}/{id}/artifacts"), report).await?;
+        let mut same = listed.is_some();
+        if let Some((files, list)) = listed {
+            self.copy(&files, list, &format!("{target}/{id}/artifacts"), report).await?;
+        }
         let found = self.store.run_counts(id.clone()).await?.unwrap_or_default();
         report.runs += 1;
         report.params += found.params;
@@ -117,7 +130,6 @@ impl Import<'_> {
             ("metric points", expected.metric_points, found.metric_points),
             ("datasets", expected.datasets, found.datasets),
         ];
-        let mut same = true;
         for (what, expected, found) in counts {
             if found != expected {
                 same = false;
@@ -145,8 +157,47 @@ impl Import<'_> {
             && there.deleted_at.is_some() == run.run.deleted_at.is_some())
     }
 
-    async fn copy(&self, files: &Files, root: &str, report: &mut Report) -> anyhow::Result<()> {
-        for file in files.list().await? {
+    /// The artifacts below a URI, which then means the place here if they are copied out of a bucket. `None` where
+    /// there may be some that cannot be read: they stay there, and are tried again the next time.
+    async fn listed(
+        &self,
+        uri: &mut String,
+        parts: &[&str],
+        report: &mut Report,
+    ) -> anyhow::Result<Option<(Files, Vec<File>)>> {
+        let listed = match self.source.files(uri, parts) {
+            Ok(files) => files.list().await.map(|list| (files, list)),
+            Err(error) => Err(error.into()),
+        };
+        match listed {
+            Ok((Files::Unknown, _)) => {
+                if !report.problems.iter().any(|known| known == UNKNOWN_PLACE) {
+                    report.problems.push(UNKNOWN_PLACE.to_owned());
+                }
+                Ok(None)
+            }
+            Ok(listed) => {
+                if is_bucket(uri) {
+                    uri.clear();
+                }
+                Ok(Some(listed))
+            }
+            Err(error) if is_bucket(uri) => {
+                report.problems.push(format!("{uri}: expected artifacts to copy, found: {error:#}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn copy(
+        &self,
+        files: &Files,
+        list: Vec<File>,
+        root: &str,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        for file in list {
             let path = match ArtifactPath::parse(&format!("{root}/{}", file.path)) {
                 Ok(path) => path,
                 Err(error) => {
@@ -239,7 +290,7 @@ impl Import<'_> {
             }
         }
         let parts = [experiment.id.as_str(), id, "artifacts"];
-        for file in self.source.files(&run.run.artifact_uri, &parts).list().await? {
+        for file in self.source.files(&run.run.artifact_uri, &parts)?.list().await? {
             self.compare_file(&format!("{target}/{id}/artifacts"), &file, report).await?;
         }
         Ok(())

@@ -2,7 +2,13 @@
 
 use std::path::Path;
 
-use super::{decode, files::Files, folder::Folder, server::Server, tracking::Tracking};
+use super::{
+    decode,
+    files::{Buckets, Files},
+    folder::Folder,
+    server::Server,
+    tracking::Tracking,
+};
 use crate::{
     model::{Error, logged_model::LoggedModel, metric::Metric, run::Experiment, run::RunWhole},
     store::MlflowDatabase,
@@ -20,8 +26,9 @@ pub struct Source {
     kind: Kind,
     /// As it was named.
     pub(super) name: String,
-    /// Where a server kept the artifacts that its database says it serves.
-    artifacts: Option<std::path::PathBuf>,
+    /// The folder or bucket where a server kept the artifacts that its database says it serves.
+    artifacts: Option<String>,
+    buckets: Buckets,
 }
 
 #[derive(Debug)]
@@ -32,13 +39,14 @@ enum Kind {
 }
 
 impl Source {
-    /// An address, a folder or a file. `artifacts` is where a server kept the artifacts that it served.
-    pub async fn open(name: &str, artifacts: Option<&Path>) -> anyhow::Result<Self> {
+    /// An address, a folder or a file. `artifacts` is where a server kept the artifacts that it served: a folder, or
+    /// `s3://bucket/prefix`.
+    pub async fn open(name: &str, artifacts: Option<&str>) -> anyhow::Result<Self> {
         let path = name
             .strip_prefix("file://")
             .or_else(|| name.strip_prefix("sqlite:///"))
             .map_or_else(|| Path::new(name), Path::new);
-        let mut artifacts = artifacts.map(Path::to_owned);
+        let mut artifacts = artifacts.map(str::to_owned);
         let kind = if name.starts_with("http://") || name.starts_with("https://") {
             Kind::Server(Server::new(Tracking::at(name)?))
         } else if path.is_dir() {
@@ -46,11 +54,12 @@ impl Source {
         } else if path.is_file() {
             // Where MLflow's server puts them when it is started beside its database.
             let beside = path.with_file_name("mlartifacts");
-            artifacts = artifacts.or_else(|| beside.is_dir().then_some(beside));
+            artifacts = artifacts.or_else(|| beside.is_dir().then(|| beside.to_string_lossy().into_owned()));
             Kind::Database(MlflowDatabase::open(path)?)
         } else {
             return Err(Error::not_found(format!(
-                "expected the address of an MLflow server, a folder such as ./mlruns or a SQLite file, found {name:?}"
+                "expected the address of an MLflow server such as http://127.0.0.1:5000, a folder such as ./mlruns or a \
+                 SQLite file, found {name:?}"
             ))
             .into());
         };
@@ -59,7 +68,7 @@ impl Source {
             Ok(path) => path.display().to_string(),
             Err(_) => name.trim_end_matches('/').to_owned(),
         };
-        Ok(Self { kind, name, artifacts })
+        Ok(Self { kind, name, artifacts, buckets: Buckets::default() })
     }
 
     /// All, deleted ones included.
@@ -113,14 +122,15 @@ impl Source {
     }
 
     /// The artifacts below a URI. `parts` lead to them in a folder that has been moved since.
-    pub(super) fn files(&self, uri: &str, parts: &[&str]) -> Files {
-        match &self.kind {
-            Kind::Server(server) => Files::of(uri, Some(&server.tracking), self.artifacts.as_deref()),
+    pub(super) fn files(&self, uri: &str, parts: &[&str]) -> Result<Files, Error> {
+        let served = match &self.kind {
+            Kind::Server(server) => Some(&server.tracking),
             Kind::Folder(folder) => match folder.artifacts(parts) {
-                Some(moved) => Files::Folder(moved),
-                None => Files::of(uri, None, self.artifacts.as_deref()),
+                Some(moved) => return Ok(Files::Folder(moved)),
+                None => None,
             },
-            Kind::Database(_) => Files::of(uri, None, self.artifacts.as_deref()),
-        }
+            Kind::Database(_) => None,
+        };
+        Files::of(uri, served, self.artifacts.as_deref(), &self.buckets)
     }
 }

@@ -64,8 +64,8 @@ const FIND_RUN: &str = "SELECT number, experiment_id FROM runs WHERE id = ?1";
 const ADD_RUN: &str = "
     INSERT INTO runs (id, experiment_id, name, status, started_at, ended_at, implicit, user, deleted_at, artifact_uri)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9)";
-const UPDATE_RUN: &str =
-    "UPDATE runs SET name = ?2, status = ?3, ended_at = ?4, deleted_at = ?5 WHERE number = ?1";
+const UPDATE_RUN: &str = "
+    UPDATE runs SET name = ?2, status = ?3, ended_at = ?4, deleted_at = ?5, artifact_uri = ?6 WHERE number = ?1";
 const ADD_PARAM: &str = "INSERT INTO params (run, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
 
 /// A run with everything but the points of its metrics, in an experiment of ours.
@@ -85,7 +85,7 @@ pub(super) fn run(connection: &Connection, experiment: &str, whole: &RunWhole) -
             )));
         }
         Some((number, _)) => {
-            let values = params![number, run.name, status, ended_at, deleted_at];
+            let values = params![number, run.name, status, ended_at, deleted_at, remote(&run.artifact_uri)];
             connection.prepare_cached(UPDATE_RUN)?.execute(values)?;
             number
         }
@@ -148,7 +148,8 @@ const ADD_MODEL: &str = "
         id, experiment_id, name, artifact_uri, model_type, source_run_id, status, status_message, created_at,
         updated_at
     ) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-    ON CONFLICT (id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at";
+    ON CONFLICT (id) DO UPDATE SET
+        status = excluded.status, updated_at = excluded.updated_at, artifact_uri = excluded.artifact_uri";
 const MODEL: &str = "SELECT number FROM logged_models WHERE id = ?1";
 const ADD_MODEL_PARAM: &str = "
     INSERT INTO logged_model_params (model, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";

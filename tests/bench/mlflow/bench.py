@@ -1,9 +1,10 @@
 """tapline beside a genuine `mlflow server`, in one run: the same requests, the same client, medians.
 
-    bench.py --mlflow .../mlflow --tapline target/release/tapline        everything, a quarter of an hour
+    bench.py --mlflow .../mlflow --tapline target/release/tapline        everything, half an hour
     bench.py … --only calls,search --runs 10000                          some parts
     bench.py … --json figures.json                                       adds this run's figures to a file
-    bench.py --table figures.json                                        a Markdown table of a file
+    bench.py … --json figures.json --page docs/benchmarks-mlflow.md      and writes all of them into the page
+    bench.py --json figures.json --page docs/benchmarks-mlflow.md --only ""   writes without measuring
 
 Parts: start (start-up, memory, disk), calls (single calls over raw HTTP, one at a time and 16 at once), client (the
 same through the Python client), writers (64 at once), search, history, artifacts.
@@ -11,68 +12,18 @@ same through the Python client), writers (64 at once), search, history, artifact
 
 import argparse
 import concurrent.futures
-import contextlib
 import itertools
-import json
 import os
 import pathlib
-import platform
 import signal
 import sys
 import time
 
-from load import Connection, request, spread, waves
+from figures import Figures
+from load import Connection, request, waves
 from targets import API, CREATE_EXPERIMENT, Genuine, Tapline
 
 PARTS = ("start", "calls", "client", "writers", "search", "history", "artifacts")
-
-
-class Figures:
-    """What was measured: per figure and server a median with the smallest and largest."""
-
-    def __init__(self):
-        self.rows: dict[str, dict] = {}
-
-    def add(self, figure: str, unit: str, target: str, values: list[float]) -> None:
-        row = self.rows.setdefault(figure, {"unit": unit})
-        row[target] = list(spread(values))
-        median, low, high = row[target]
-        print(f"  {target:8} {figure}: {shown(median)} {unit} ({shown(low)}–{shown(high)})", flush=True)
-
-
-def shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.3f}"
-
-
-def table(rows: dict[str, dict]) -> str:
-    lines = ["| figure | unit | mlflow server | tapline | ratio |", "| --- | --- | --- | --- | --- |"]
-    for figure, row in rows.items():
-        cells = []
-        for target in ("mlflow", "tapline"):
-            if target in row:
-                median, low, high = row[target]
-                cells.append(f"{shown(median)} ({shown(low)}–{shown(high)})")
-            else:
-                cells.append("")
-        ratio = ""
-        if "mlflow" in row and "tapline" in row and row["mlflow"][0] and row["tapline"][0]:
-            # More per second is better; of everything else, less.
-            more = row["unit"].endswith("/s")
-            better = row["tapline"][0] / row["mlflow"][0] if more else row["mlflow"][0] / row["tapline"][0]
-            ratio = f"{shown(better)}×"
-        lines.append(f"| {figure} | {row['unit']} | {' | '.join(cells)} | {ratio} |")
-    return "\n".join(lines)
-
-
-def machine() -> str:
-    model = "unknown processor"
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    load = os.getloadavg()[0]
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, load average at the start {load:.2f}"
 
 
 def start(targets, figures, given) -> None:
@@ -113,6 +64,17 @@ def batch(run: str, metrics: int, step: int, params: int = 0) -> dict:
     }
 
 
+def points(run: str, number: int) -> dict:
+    """What a training loop sends: its curves, a hundred steps further."""
+    steps = range(100 * number, 100 * number + 100)
+    return {
+        "run_id": run,
+        "metrics": [
+            {"key": f"curve{n}", "value": n / (step + 1), "timestamp": step, "step": step} for step in steps for n in range(10)
+        ],
+    }
+
+
 def calls(targets, figures, given) -> None:
     for target in targets:
         client = target.client()
@@ -126,23 +88,30 @@ def calls(targets, figures, given) -> None:
             "POST", f"{API}/runs/create", {"experiment_id": experiment, "run_name": f"r{n}", "start_time": n}
         )
         get = request("GET", f"{API}/runs/get?run_id={run}")
-        thousand = lambda n: request("POST", f"{API}/runs/log-batch", batch(large, 1000, n))  # noqa: E731
-        numbers = itertools.count(1)
+        # Written beforehand: to write them takes the client longer than tapline takes to keep them.
+        thousand = [request("POST", f"{API}/runs/log-batch", batch(large, 1000, n)) for n in range(1, given.batches)]
+        curves = [request("POST", f"{API}/runs/log-batch", points(large, n)) for n in range(1, given.batches)]
+        numbers, refusals = itertools.count(1), 0
         for connections in (1, 16):
             at_once = "one at a time" if connections == 1 else f"{connections} at once"
             for name, make in (
-                ("log-metric", metric), ("create-run", create), ("get-run", lambda n: get), ("log-batch of 1,000", thousand)
+                ("log-metric", metric), ("create-run", create), ("get-run", lambda n: get),
+                ("log-batch of 1,000 metrics", lambda n: thousand[n % len(thousand)]),
+                ("log-batch of 10 metrics, 100 steps each", lambda n: curves[n % len(curves)]),
             ):  # fmt: skip
                 if name.startswith("log-batch") and connections > 1:
                     continue
-                rates = []
+                rates, refused = [], 0
                 for _ in range(given.rounds):
-                    rate, _, failed = waves(target.address, connections, given.seconds, lambda _: make(next(numbers)))
+                    rate, failed = waves(target.address, connections, given.seconds, lambda _: make(next(numbers)))
                     rates.append(rate)
-                    if failed:
-                        raise RuntimeError(f"{target.name}: {failed} answers of {name} were not 200")
+                    refused += failed
                 figures.add(f"{name}, {at_once}", "calls/s", target.name, rates)
-        figures.add("memory after the single calls", "MB", target.name, [target.memory()])
+                if refused:
+                    print(f"  {target.name:8} {refused} answers of {name}, {at_once}, were not 200", flush=True)
+                refusals += refused
+        figures.add("single calls: refused", "answers", target.name, [refusals])
+        figures.add("single calls: memory", "MB", target.name, [target.memory()])
 
 
 def client(targets, figures, given) -> None:
@@ -197,8 +166,10 @@ def writers(targets, figures, given) -> None:
         with concurrent.futures.ThreadPoolExecutor(64) as pool:
             counted = list(pool.map(writer, runs))
         taken = time.perf_counter() - began
-        figures.add("64 parallel writers: log-metric", "calls/s", target.name, [sum(n for n, _ in counted) / taken])
+        answered = sum(done - failed for done, failed in counted)
+        figures.add("64 parallel writers: log-metric", "calls/s", target.name, [answered / taken])
         figures.add("64 parallel writers: refused", "answers", target.name, [sum(n for _, n in counted)])
+        figures.add("64 parallel writers: memory", "MB", target.name, [target.memory()])
 
 
 def search(targets, figures, given) -> None:
@@ -225,7 +196,7 @@ def search(targets, figures, given) -> None:
                     taken.append(1000 * (time.perf_counter() - began))
                 assert found and len(found) <= 100, len(found)
                 figures.add(f"search {count:,} runs: {name}", "ms", target.name, taken[1:])
-            figures.add(f"memory after the searches in {count:,}", "MB", target.name, [target.memory()])
+            figures.add(f"search {count:,} runs: memory", "MB", target.name, [target.memory()])
 
 
 def history(targets, figures, given) -> None:
@@ -251,7 +222,7 @@ def history(targets, figures, given) -> None:
             assert seen == points, seen
         figures.add(f"history of {points:,} points: first page of 25,000", "ms", target.name, first)
         figures.add(f"history of {points:,} points: all pages", "s", target.name, whole)
-        figures.add(f"memory after the history of {points:,}", "MB", target.name, [target.memory()])
+        figures.add(f"history of {points:,} points: memory", "MB", target.name, [target.memory()])
 
 
 def artifacts(targets, figures, given) -> None:
@@ -277,7 +248,7 @@ def artifacts(targets, figures, given) -> None:
             assert size == len(content), size
         figures.add(f"artifact of {given.megabytes} MB: upload", "MB/s", target.name, up)
         figures.add(f"artifact of {given.megabytes} MB: download", "MB/s", target.name, down)
-        figures.add(f"memory with artifacts of {given.megabytes} MB", "MB", target.name, memory)
+        figures.add(f"artifact of {given.megabytes} MB: memory", "MB", target.name, memory)
 
 
 def drained(connection: Connection) -> int:
@@ -307,20 +278,18 @@ def main() -> int:
     parser.add_argument("--runs", type=lambda text: [int(word) for word in text.split(",")], default=[10_000, 100_000])
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--batches", type=int, default=500, help="how many different ones are sent")
     parser.add_argument("--disk-runs", type=int, default=500)
     parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--table", type=pathlib.Path)
+    parser.add_argument("--page", type=pathlib.Path, help="a page to write the figures into, between its marks")
     given = parser.parse_args()
-    if given.table:
-        print(table(json.loads(given.table.read_text())))
-        return 0
 
     # Without this a time-out from outside would leave servers behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
-    figures = Figures()
-    print(machine(), flush=True)
+    figures = Figures(given.json)
+    print(figures.machine, flush=True)
     began = time.perf_counter()
-    for part in given.only.split(","):
+    for part in filter(None, given.only.split(",")):
         if part not in PARTS:
             parser.error(f"--only: expected some of {', '.join(PARTS)}, found {part}")
         print(part, flush=True)
@@ -336,12 +305,11 @@ def main() -> int:
         finally:
             for target in targets:
                 target.remove()
-    print(f"\n{table(figures.rows)}\n\n{time.perf_counter() - began:.0f} s")
-    if given.json:
-        rows = json.loads(given.json.read_text()) if given.json.exists() else {}
-        for figure, row in figures.rows.items():
-            rows.setdefault(figure, {}).update(row)
-        given.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+        if given.json:
+            figures.save(given.json)
+    if given.page:
+        figures.write(given.page)
+    print(f"\n{figures.table()}\n\n{time.perf_counter() - began:.0f} s")
     return 0
 
 

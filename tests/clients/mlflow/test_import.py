@@ -13,6 +13,7 @@ import urllib.error
 
 import pytest
 from servers import BINARY, OPENER, free_port, serving
+from test_artifacts import bucket
 
 HERE_PROGRAM = "fill.py"
 
@@ -132,6 +133,45 @@ def test_what_is_here_goes_to_an_mlflow_server(programs, tmp_path):
         back = str(tmp_path / "back")
         came = json.loads(tapline("import", "mlflow", url, "--data", back, "--verify", "--json"))
         assert (came["runs"], came["problems"]) == (3, [])
+
+
+def test_artifacts_in_a_bucket_come_along(programs, tmp_path, monkeypatch):
+    """What MLflow's client keeps in S3 itself, and what its server keeps there, named with --artifacts."""
+    import mlflow
+
+    programs.folder = tmp_path
+    uri, data = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "data")
+    with bucket() as reached:
+        for name, value in {**reached, "MLFLOW_S3_ENDPOINT_URL": reached["AWS_ENDPOINT_URL"]}.items():
+            monkeypatch.setenv(name, value)
+            programs.environment[name] = value
+        run = programs.python("in_bucket.py", uri, "s3://bucket/kept", MLFLOW_TRACKING_URI=uri)
+        command = ("import", "mlflow", str(tmp_path / "mlflow.db"), "--data", data, "--json")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"])
+        out = json.loads(tapline(*command, code=1))
+        assert out["files"] == 0 and any("s3://bucket/kept" in problem for problem in out["problems"]), out
+        assert any("--artifacts" in problem for problem in out["problems"]), out
+        monkeypatch.setenv("AWS_ENDPOINT_URL", reached["AWS_ENDPOINT_URL"])
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", reached["AWS_ENDPOINT_URL"])
+        came = json.loads(tapline(*command, "--verify", "--artifacts", "s3://bucket/served"))
+        assert (came["runs"], came["models"], came["problems"]) == (2, 1, []), came
+        again = json.loads(tapline(*command, "--artifacts", "s3://bucket/served"))
+        assert (again["skipped_runs"], again["files"]) == (2, 0), again
+        kept = whole(mlflow.MlflowClient(uri), run)
+    # The bucket is gone; everything is here.
+    with serving(data) as (server, _):
+        ours = mlflow.MlflowClient(server.url)
+        assert ours.get_run(run).info.artifact_uri.startswith("mlflow-artifacts:/")
+        assert whole(ours, run) == kept
+        mlflow.set_tracking_uri(server.url)
+        assert mlflow.artifacts.load_text(f"runs:/{run}/a/b ü.txt") == "in a bucket"
+        other = ours.search_runs([ours.get_experiment_by_name("served").experiment_id])[0]
+        assert mlflow.artifacts.load_text(f"runs:/{other.info.run_id}/there.txt") == "served"
+        experiment = ours.get_experiment_by_name("kept")
+        assert experiment.artifact_location.startswith("mlflow-artifacts:/")
+        model = ours.search_logged_models([experiment.experiment_id])[0]
+        assert [one.path for one in ours.list_logged_model_artifacts(model.model_id)] == ["m.txt"]
 
 
 @contextlib.contextmanager

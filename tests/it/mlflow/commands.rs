@@ -73,7 +73,8 @@ async fn a_run_ends_as_its_program_does() {
 fn a_place_that_is_not_there_has_its_exit_code() {
     let data = tempfile::tempdir().unwrap();
     let (there, nowhere) = (text(data.path()), data.path().join("nowhere"));
-    let cases: [(&[&str], i32); 5] = [
+    let cases: [(&[&str], i32); 6] = [
+        (&["export", "mlflow", "127.0.0.1:9", "--data", there], 1),
         (&["import", "mlflow", "http://127.0.0.1:9", "--data", there], 3),
         (&["export", "mlflow", "http://127.0.0.1:9", "--data", there], 3),
         (&["import", "mlflow", text(&nowhere), "--data", there], 1),
@@ -152,6 +153,62 @@ async fn a_folder_that_was_exported_is_imported_as_it_was() {
         assert_eq!(back[count], sent[count], "{count}: {back}");
     }
     assert_eq!(back["problems"], json!([]));
+}
+
+#[tokio::test]
+async fn an_export_goes_into_a_folder_that_has_experiments() {
+    let source = filled().await;
+    let folder = tempfile::tempdir().unwrap();
+    // One of the id that `moves` has here, and one of the name that another has here.
+    for (id, name) in [("1", "theirs"), ("7", "Default")] {
+        let there = folder.path().join(id);
+        std::fs::create_dir_all(&there).unwrap();
+        let meta =
+            format!("experiment_id: '{id}'\nname: {name}\nlifecycle_stage: active\ncreation_time: 5\n");
+        std::fs::write(there.join("meta.yaml"), meta).unwrap();
+    }
+    let arguments = ["export", "mlflow", text(folder.path()), "--data", text(source.data.path()), "--json"];
+    let sent = report(&arguments);
+    assert_eq!((&sent["runs"], &sent["problems"]), (&json!(RUNS - 1), &json!([])), "{sent}");
+    assert_eq!(report(&arguments)["skipped_runs"], json!(RUNS - 1));
+    let into = tempfile::tempdir().unwrap();
+    let back =
+        report(&["import", "mlflow", text(folder.path()), "--data", text(into.path()), "--json", "--verify"]);
+    assert_eq!((&back["experiments"], &back["runs"]), (&json!(3), &json!(RUNS - 1)), "{back}");
+    assert!(!folder.path().join("0").exists(), "the experiment of the same name was taken");
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_is_there_until_it_is_written_anew() {
+    let source = filled().await;
+    let run = source.run("1", None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["export", "mlflow", text(folder.path()), "--data", text(source.data.path()), "--json"];
+    assert_eq!(report(&arguments)["runs"], json!(RUNS));
+    let there = folder.path().join("1").join(&run);
+    let log = async |value: u32| {
+        let point = json!({"run_id": run, "key": "loss", "value": value, "timestamp": value, "step": value});
+        source.post("runs/log-metric", point).await;
+    };
+    log(1).await;
+    // What is in the way of the new one leaves the old one where it is.
+    let part = folder.path().join("1/.part");
+    std::fs::write(&part, "").unwrap();
+    let (code, output) = ended(&arguments);
+    assert_eq!(code, Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(there.join("meta.yaml").exists() && !there.join("metrics/loss").exists());
+    std::fs::remove_file(&part).unwrap();
+    log(2).await;
+    source.end(&run).await;
+    for key in ["a", "a/b"] {
+        source.post("runs/set-tag", json!({"run_id": run, "key": key, "value": "v"})).await;
+    }
+    let (code, output) = ended(&arguments);
+    assert_eq!(code, Some(1), "a name that is a folder too is told");
+    let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&sent["runs"], sent["problems"].as_array().unwrap().len()), (&json!(1), 1), "{sent}");
+    assert_eq!(std::fs::read_to_string(there.join("metrics/loss")).unwrap().lines().count(), 2);
+    assert!(!folder.path().join("1/.old").exists() && !part.exists());
 }
 
 #[tokio::test]

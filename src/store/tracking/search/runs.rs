@@ -229,6 +229,8 @@ fn stored_name(field: &Field<RunAttribute>) -> Option<&str> {
 const RUN_TOTALS: &str =
     "SELECT 1 FROM run_totals AS s WHERE s.run_id = r.id AND s.experiment_id = r.experiment_id";
 
+/// `+` before a value: a run is looked up by its number, which gives one row. SQLite makes joins of what must exist, and
+/// would enter an index by the value, which may give as many rows as there are runs, for each run anew.
 impl Condition<'_> {
     fn push(&self, sql: &mut Sql) -> Result<(), Error> {
         let Clause { field, test } = self.clause;
@@ -245,7 +247,7 @@ impl Condition<'_> {
                     sql.push("EXISTS (SELECT 1 FROM latest_metrics AS m WHERE m.run = r.number AND m.key = ");
                     sql.bind(self.key);
                     sql.push(" AND ");
-                    metric_test(sql, "m", test);
+                    metric_test(sql, "+m", test);
                     sql.push(")");
                 }
             },
@@ -259,7 +261,7 @@ impl Condition<'_> {
                 }
                 sql.push(" WHERE i.run = r.number AND ");
                 let column = match field {
-                    DatasetField::Name => "d.name",
+                    DatasetField::Name => "+d.name",
                     DatasetField::Digest => "d.digest",
                     DatasetField::Context => "t.value",
                 };
@@ -284,7 +286,7 @@ impl Condition<'_> {
         sql.bind(self.key);
         if !matches!(test, Test::Exists(_)) {
             sql.push(" AND ");
-            sql.text_test("k.value", test)?;
+            sql.text_test("+k.value", test)?;
         }
         sql.push(")");
         Ok(())

@@ -318,3 +318,50 @@ fn every_plan_gives_what_looking_at_every_run_gives() {
     });
     drop(store);
 }
+
+/// Where a value is common, an index on it must not be entered once for every run.
+#[tokio::test]
+async fn a_page_looks_at_few_rows_however_many_runs_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&Config::default(), directory.path()).unwrap();
+    for number in 0..600 {
+        let run = NewRun {
+            experiment_id: "0".to_owned(),
+            name: "run".to_owned(),
+            user: String::new(),
+            started_at: UnixNanos(number),
+            tags: vec![Tag { key: "a".to_owned(), value: "x".to_owned() }],
+        };
+        let id = store.create_run(run, None, UnixNanos(0)).await.unwrap().run.id;
+        let metrics = ["a", "b"].map(|key| {
+            let metric = Metric { key: key.to_owned(), value: number as f64, timestamp: 1, step: 0 };
+            LoggedMetric { metric, model_id: None, dataset_name: None, dataset_digest: None }
+        });
+        let params = vec![Param { key: "a".to_owned(), value: "x".to_owned() }];
+        store.log_batch(id, Batch { metrics: metrics.to_vec(), params, tags: vec![] }).await.unwrap();
+    }
+    let mut connection = open::reading(&Config::default(), &directory.path().join(FILE)).unwrap();
+    let clause = |field, test| Clause { field, test };
+    let is_x = || Test::Compare(Comparison::Equal, Value::Text("x".to_owned()));
+    let search = RunSearch {
+        clauses: vec![
+            clause(Field::Metric("a".to_owned()), Test::Compare(Comparison::Greater, Value::Number(-1.0))),
+            clause(Field::Param("a".to_owned()), is_x()),
+            clause(Field::Tag("a".to_owned()), is_x()),
+        ],
+        order: vec![Order { field: Field::Metric("b".to_owned()), descending: true }],
+        page: Slice::first(10),
+        ..RunSearch::default()
+    };
+    let steps = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&steps);
+    let count = move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        false
+    };
+    connection.progress_handler(10, Some(count)).unwrap();
+    let found = planned(&connection, &search, 0).unwrap();
+    assert_eq!(found.items.len(), 10);
+    let steps = 10 * steps.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(steps < 4_000, "expected a few hundred steps for each of some ten runs, found {steps}");
+}
