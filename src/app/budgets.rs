@@ -2,8 +2,7 @@
 //! settled call from then on; and what it has to say, to the log, the metrics and the store.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -34,23 +33,18 @@ const SERIES: usize = 100;
 #[derive(Clone, Default)]
 pub(super) struct Counting {
     budgets: Arc<OnceLock<Budgets>>,
-    /// Experiments' names by id.
-    names: Arc<Mutex<HashMap<String, String>>>,
 }
 
 impl Counting {
     /// Called on the projector's own thread, which may wait for the store.
     pub(super) fn settled(&self, call: &Call, store: &Store, runtime: &Handle, telemetry: &Telemetry) {
         let Some(budgets) = self.budgets.get().filter(|budgets| budgets.is_active()) else { return };
-        let known =
-            self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&call.experiment_id).cloned();
-        let name = known.unwrap_or_else(|| {
-            let found = runtime.block_on(store.experiment(&call.experiment_id));
-            let name = found.map_or_else(|_| call.experiment_id.clone(), |summary| summary.experiment.name);
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-            names.insert(call.experiment_id.clone(), name.clone());
-            name
-        });
+        // Asked each time: experiments are renamed.
+        let name = match budgets.is_by_experiment() {
+            true => runtime.block_on(store.experiment_name(&call.experiment_id)).ok(),
+            false => None,
+        };
+        let name = name.unwrap_or_else(|| call.experiment_id.clone());
         for crossing in budgets.settled(call, &name, now()) {
             match crossing {
                 Crossing::Near(AccountState { name, subject, spent, limit, .. }) => {

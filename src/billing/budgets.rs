@@ -22,7 +22,7 @@ pub use self::account::{AccountState, Crossing, Exceeded};
 use self::ledger::{Ledger, Verdict};
 use crate::model::{
     CallId, NanoUsd, RunId, UnixNanos,
-    budget::{Action, Budget, RunBudget, Spending},
+    budget::{Action, Budget, Each, RunBudget, Spending},
     call::Call,
 };
 
@@ -56,6 +56,8 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// False while there is nothing to count: then a call pays for one load.
     active: AtomicBool,
+    /// Some budget asks in which experiment a call is.
+    by_experiment: bool,
     settle: Settle,
 }
 
@@ -68,7 +70,11 @@ impl fmt::Debug for Budgets {
 impl Budgets {
     pub fn new(budgets: Vec<Budget>, settle: Settle) -> Self {
         let active = AtomicBool::new(!budgets.is_empty());
-        Self { shared: Arc::new(Shared { ledger: Mutex::new(Ledger::new(budgets)), active, settle }) }
+        let by_experiment = budgets
+            .iter()
+            .any(|budget| budget.spender.experiment.is_some() || budget.each == Some(Each::Experiment));
+        let ledger = Mutex::new(Ledger::new(budgets));
+        Self { shared: Arc::new(Shared { ledger, active, by_experiment, settle }) }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -78,6 +84,11 @@ impl Budgets {
     /// Whether anything is counted at all.
     pub fn is_active(&self) -> bool {
         self.shared.active.load(Ordering::Relaxed)
+    }
+
+    /// Whether a settled call's experiment must be told by its name.
+    pub fn is_by_experiment(&self) -> bool {
+        self.shared.by_experiment
     }
 
     /// From when on the store's sums are needed to fill the ledger, and whether by user.

@@ -26,6 +26,8 @@ pub enum Dialect {
     Messages,
     Moderations,
     Images,
+    /// Made apart from the call that asks, like batches.
+    Videos,
     /// Text to sound.
     Speech,
     /// Sound to text, translations included.
@@ -44,7 +46,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ChatCompletions,
         Self::Responses,
         Self::Completions,
@@ -52,6 +54,7 @@ impl Dialect {
         Self::Messages,
         Self::Moderations,
         Self::Images,
+        Self::Videos,
         Self::Speech,
         Self::Transcriptions,
         Self::Rerank,
@@ -71,6 +74,7 @@ impl Dialect {
             Self::Messages => "messages",
             Self::Moderations => "moderations",
             Self::Images => "images",
+            Self::Videos => "videos",
             Self::Speech => "speech",
             Self::Transcriptions => "transcriptions",
             Self::Rerank => "rerank",
@@ -94,6 +98,7 @@ impl Dialect {
             Self::Embeddings => "embeddings",
             Self::Moderations => "moderation",
             Self::Images => "image_generation",
+            Self::Videos => "video_generation",
             Self::Speech => "speech",
             Self::Transcriptions => "transcription",
             Self::Rerank => "rerank",

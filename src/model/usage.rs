@@ -85,6 +85,8 @@ pub enum Meter {
     Image,
     /// `Usage::seconds`: of sound that was listened to, or of film that was made.
     Second,
+    /// Of those of film that was made, where larger sizes have a price of their own.
+    SecondLarge,
     /// `Usage::characters`: read out.
     Character,
     /// Pages that were read.
@@ -92,7 +94,7 @@ pub enum Meter {
 }
 
 impl Meter {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CacheReadAudio,
         Self::CacheReadImage,
         Self::Request,
@@ -103,6 +105,7 @@ impl Meter {
         Self::SearchUnit,
         Self::Image,
         Self::Second,
+        Self::SecondLarge,
         Self::Character,
         Self::Page,
     ];
@@ -119,6 +122,7 @@ impl Meter {
             Self::SearchUnit => "search_unit",
             Self::Image => "image",
             Self::Second => "second",
+            Self::SecondLarge => "second_large",
             Self::Character => "character",
             Self::Page => "page",
         }
@@ -133,7 +137,10 @@ impl Usage {
             && self.seconds.is_none()
             && self.characters.is_none()
             && self.search_units.is_none()
-            && !self.meters.keys().any(|meter| matches!(meter, Meter::Image | Meter::Page))
+            && !self
+                .meters
+                .keys()
+                .any(|meter| matches!(meter, Meter::Image | Meter::Page | Meter::SecondLarge))
     }
 
     /// What a meter stands at; 0 where it was not reported.

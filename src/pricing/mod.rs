@@ -159,8 +159,9 @@ impl PriceTable {
     /// The price that holds for a call: the answering model's, else the asked one's.
     fn price<'t>(&'t self, billing: &Billing<'_>) -> Option<Price<'t>> {
         let (layer, row, candidate) = billing.models().find_map(|model| self.find(model, billing))?;
-        let region = candidate.region.or_else(|| billing.region.map(str::to_lowercase));
-        let region_factor = row.region_factor(region.as_deref())?;
+        let region = candidate.region.clone().or_else(|| billing.region.map(str::to_lowercase));
+        let cloud = candidate.reseller(&row.provider, region.as_deref());
+        let region_factor = row.region_factor(region.as_deref(), cloud)?;
         Some(Price {
             layer,
             row,

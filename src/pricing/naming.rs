@@ -48,6 +48,19 @@ pub(super) struct Candidate {
     pub(super) model: String,
     /// The region that the name says (Bedrock's inference profiles).
     pub(super) region: Option<String>,
+    /// Who sells it, where that is a cloud with regions.
+    cloud: Option<&'static str>,
+}
+
+const BEDROCK: &str = "aws.bedrock";
+const VERTEX: &str = "gcp.vertex_ai";
+
+impl Candidate {
+    /// The cloud whose factor in a vendor's row holds: Bedrock's always does, unless the profile is the global one;
+    /// Vertex AI's where an address names the region.
+    pub(super) fn reseller(&self, vendor: &str, region: Option<&str>) -> Option<&'static str> {
+        self.cloud.filter(|cloud| provider(cloud) != vendor && (*cloud == BEDROCK || region.is_some()))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,13 +118,15 @@ pub(super) fn candidates(provider_name: &str, model: &str) -> Vec<Candidate> {
     {
         return candidates(endpoint, rest);
     }
-    let region = region(&model).filter(|_| provider == "aws.bedrock").map(str::to_owned);
+    let cloud = cloud(provider_name);
+    let region = region(&model).filter(|_| provider == BEDROCK).map(str::to_owned);
     let mut add = |providers: &Providers, model: &str| {
         for form in forms(model) {
-            found.push(Candidate { providers: providers.clone(), model: form, region: region.clone() });
+            let (providers, region) = (providers.clone(), region.clone());
+            found.push(Candidate { providers, model: form, region, cloud });
         }
     };
-    let holds = standing(&provider, &model);
+    let holds = standing(&provider);
     add(&holds, &model);
     let placeless = placeless(&model);
     add(&holds, placeless);
@@ -126,13 +141,22 @@ pub(super) fn candidates(provider_name: &str, model: &str) -> Vec<Candidate> {
     found
 }
 
+/// The cloud that sells other vendors' models in regions of its own, for which their rows have a factor.
+fn cloud(provider_name: &str) -> Option<&'static str> {
+    match provider_name.trim().to_lowercase().as_str() {
+        "gcp.vertex_ai" | "vertex_ai" | "vertexai" => Some(VERTEX),
+        name if provider(name) == BEDROCK => Some(BEDROCK),
+        _ => None,
+    }
+}
+
 /// Whose rows hold for a model name at a provider.
-fn standing(provider: &str, model: &str) -> Providers {
+fn standing(provider: &str) -> Providers {
     let fallbacks: &[&str] = match provider {
         "azure.ai.openai" => &["openai", "anthropic", "deepseek", "x_ai", "moonshot_ai"],
         "gcp.gemini" => &["anthropic"],
-        // Only the global inference profiles cost what the vendor's list says; regional ones cost more.
-        "aws.bedrock" if model.starts_with("global.") => &["anthropic"],
+        // Where it is not the global profile, the vendor's rows say by how much it is dearer.
+        "aws.bedrock" => &["anthropic"],
         known if is_known(known) => &[],
         custom => return Providers::Custom(custom.to_owned()),
     };
@@ -154,11 +178,11 @@ fn vendor_rows(at: &str, vendor: &str) -> Option<Providers> {
         return None;
     }
     let trusted = ROUTERS.contains(&at)
-        || match standing(at, "") {
+        || match standing(at) {
             Providers::First(chain) => chain.contains(&vendor),
             Providers::Custom(_) => CANONICAL.contains(&vendor.as_str()),
         };
-    trusted.then(|| standing(&vendor, ""))
+    trusted.then(|| standing(&vendor))
 }
 
 /// The model name without the resource path or region that an endpoint puts in front of it.

@@ -76,9 +76,10 @@ impl Place<'_> {
             DeValue::String(text) => text.to_string(),
             _ => String::new(),
         };
-        // The length keeps ages and times of day out: a price changes at midnight, UTC.
-        let date = if text.len() == 10 { UnixNanos::parse(&text, UnixNanos(0)).ok() } else { None };
-        date.ok_or_else(|| self.mismatch(value, "a date such as 2026-11-23"))
+        // Ages and local times would mean another moment for every reader.
+        let fixed = text.len() == 10 || (text.len() >= 20 && text.ends_with('Z'));
+        let date = fixed.then(|| UnixNanos::parse(&text, UnixNanos(0)).ok()).flatten();
+        date.ok_or_else(|| self.mismatch(value, "a date such as 2026-11-23, or 2026-11-23T16:00:00Z"))
     }
 }
 

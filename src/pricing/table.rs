@@ -76,7 +76,12 @@ impl Row {
     }
 
     /// The factor of a region in thousandths; `None` where the price depends on it and it is not known.
-    pub(super) fn region_factor(&self, region: Option<&str>) -> Option<i128> {
+    pub(super) fn region_factor(&self, region: Option<&str>, cloud: Option<&str>) -> Option<i128> {
+        if let Some(cloud) = cloud.filter(|_| region.is_none_or(|region| region != "global")) {
+            // Nothing says whether it was the global profile.
+            let own = self.regions.get(&format!("{cloud}/{}", region?));
+            return own.or_else(|| self.regions.get(cloud)).copied();
+        }
         let other = self.regions.get("*").copied();
         match region {
             Some(region) => Some(self.regions.get(region).copied().or(other).unwrap_or(1_000)),
@@ -99,8 +104,8 @@ pub(super) struct Parsed {
 const ROW_KEYS: &str = "provider, model, aliases, valid_from, input, cache_read, cache_read_audio, \
                         cache_read_image, cache_write, cache_write_long, output, reasoning, input_audio, \
                         input_image, output_audio, output_image, request, web_search, file_search, \
-                        code_session, search_source, search_unit, image, second, minute, character, \
-                        page, above, service_tiers, regions, peak, off_peak, source, checked";
+                        code_session, search_source, search_unit, image, second, second_large, minute, \
+                        least_seconds, character, page, above, service_tiers, regions, peak, off_peak, source, checked";
 
 /// Reads a whole file. `provider` is whose rows they are where a row does not say.
 pub(super) fn parse(text: &str, file: &str, provider: Option<&str>) -> Result<Parsed, Error> {
@@ -204,6 +209,11 @@ fn parse_row(
                 for alias in at.array(value, "a list of model names")? {
                     row.aliases.push(at.text(alias, "a model name")?.to_lowercase());
                 }
+            }
+            "least_seconds" => {
+                let least = value.get_ref().as_integer().and_then(|number| number.as_str().parse().ok());
+                let least = least.ok_or_else(|| at.mismatch(value, "a whole number of seconds"))?;
+                row.fees.least_seconds(least);
             }
             "valid_from" => row.valid_from = Some(at.date(value)?),
             "regions" => row.regions = at.regions(value)?,

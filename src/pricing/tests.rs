@@ -194,7 +194,7 @@ fn wrong_price_files_say_where_and_what() {
         row("input = true"),
         row("input = 0x10"),
         row("input = 0.0000000001"),
-        row("input = 1\nvalid_from = 2026-08-21T00:00:00Z"),
+        row("input = 1\nvalid_from = 2026-08-21T00:00:00"),
         row("input = 1\nvalid_from = \"7d\""),
         row("input = 1\noutput = 2\nabove = [{ input_tokens = 10, input = 2 }]"),
         row("input = 1\nabove = [{ input = 2 }]"),

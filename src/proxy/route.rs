@@ -66,22 +66,27 @@ pub fn route(upstreams: &Upstreams, uri: &Uri, headers: &HeaderMap) -> Result<Ro
         Ok(rest) => rest,
         Err(error) => return Err(Box::new(Lost { error, scope, upstream: to })),
     };
+    let mut whole_path = false;
     let found = match &to {
         Some(_) if headers.contains_key(upstream::UPSTREAM) => Err(Error::invalid(format!(
             "expected one upstream, found /to/ in the path and the header {}; leave one out",
             upstream::UPSTREAM
         ))),
         Some(name) => upstreams.get(name).map(Arc::clone),
-        None => upstreams
-            .chosen(headers)
-            .map(|chosen| chosen.unwrap_or_else(|| Arc::clone(upstreams.default_one()))),
+        None => upstreams.chosen(headers).map(|chosen| match chosen {
+            Some(chosen) => {
+                whole_path = chosen.whole_path;
+                Arc::new(chosen.upstream)
+            }
+            None => Arc::clone(upstreams.default_one()),
+        }),
     };
     let upstream = match found {
         Ok(upstream) => upstream,
         Err(error) => return Err(Box::new(Lost { error, scope, upstream: to })),
     };
     let path = match rest.strip_prefix("/v1") {
-        Some(after) if after.is_empty() || after.starts_with('/') => after,
+        Some(after) if !whole_path && (after.is_empty() || after.starts_with('/')) => after,
         _ => rest,
     };
     let mut target = path.to_owned();
@@ -216,6 +221,46 @@ mod tests {
         ] {
             assert_eq!(at(path).unwrap().0, there, "{path}");
         }
+    }
+
+    #[test]
+    fn a_target_of_another_gateway_gets_the_whole_path() {
+        let upstreams = upstreams().allowing(&["https://api.groq.com".to_owned()]).unwrap();
+        let go = |header: &'static str, url: &'static str, path: &str| {
+            let headers = [(http::HeaderName::from_static(header), http::HeaderValue::from_static(url))];
+            let found = route(&upstreams, &path.parse().unwrap(), &headers.into_iter().collect());
+            found.map(|route| route.upstream.uri(&route.target).unwrap().to_string())
+        };
+        for (header, url, path, there) in [
+            (
+                "helicone-target-url",
+                "https://api.groq.com",
+                "/openai/v1/models",
+                "https://api.groq.com/openai/v1/models",
+            ),
+            (
+                "helicone-target-url",
+                "https://api.groq.com/openai",
+                "/run/a/v1/models",
+                "https://api.groq.com/openai/v1/models",
+            ),
+            (
+                "x-portkey-custom-host",
+                "https://api.groq.com/openai/v1",
+                "/v1/models",
+                "https://api.groq.com/openai/v1/models",
+            ),
+            // The path's own word counts; the header is for a gateway behind it.
+            (
+                "helicone-target-url",
+                "https://api.groq.com",
+                "/to/groq/v1/models",
+                "http://g/openai/v1/models",
+            ),
+        ] {
+            assert_eq!(go(header, url, path).unwrap(), there, "{header}: {url} {path}");
+        }
+        assert!(go("helicone-target-url", "https://evil.example", "/v1/models").is_err());
     }
 
     #[test]

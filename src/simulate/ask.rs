@@ -60,6 +60,14 @@ pub(super) struct Ask {
     pub(super) reasoning: bool,
     pub(super) cache_key: String,
     pub(super) tool_tokens: usize,
+    /// Tools came as `functions`: one call, in the older form.
+    pub(super) functions: bool,
+    /// The answer is to be spoken.
+    pub(super) spoken: bool,
+    /// Tokens of a predicted output.
+    pub(super) predicted: usize,
+    /// The answer may be looked up in the web, and is.
+    pub(super) searches: bool,
 }
 
 fn count_of(body: &Value, name: &str) -> Result<Option<usize>, Refusal> {
@@ -163,6 +171,14 @@ impl Ask {
         ask.include_usage =
             body.pointer("/stream_options/include_usage").and_then(Value::as_bool).unwrap_or(false);
         ask.reasoning = body.get("reasoning_effort").and_then(Value::as_str) != Some("none");
+        let modalities = body.get("modalities").and_then(Value::as_array);
+        ask.spoken = modalities.is_some_and(|all| all.iter().any(|one| one == "audio"));
+        if ask.spoken && body.get("audio").is_none_or(Value::is_null) {
+            return Err(Refusal::missing("audio"));
+        }
+        ask.predicted =
+            body.pointer("/prediction/content").map_or(0, |content| text::count(&content_text(content).0));
+        ask.searches = body.get("web_search_options").is_some_and(Value::is_object);
         Ok(ask)
     }
 
@@ -212,8 +228,12 @@ impl Ask {
         schema: Option<&Value>,
         format: Option<&Value>,
     ) -> Result<Self, Refusal> {
-        let tools = body.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let tool_choice = match body.get("tool_choice") {
+        let functions = body.get("functions").is_some_and(Value::is_array);
+        let tools = body.get("tools").or_else(|| body.get("functions"));
+        let tools = tools.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let searches =
+            tools.iter().any(|tool| tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search")));
+        let tool_choice = match body.get("tool_choice").or_else(|| body.get("function_call")) {
             Some(Value::String(word)) if word == "none" => ToolChoice::Never,
             Some(Value::String(word)) if word == "required" => ToolChoice::Required,
             Some(chosen @ Value::Object(_)) => chosen
@@ -243,7 +263,7 @@ impl Ask {
             turns,
             tools,
             tool_choice,
-            parallel: flag(body, "parallel_tool_calls", true),
+            parallel: !functions && flag(body, "parallel_tool_calls", true),
             format,
             limit: None,
             stop: Vec::new(),
@@ -254,6 +274,10 @@ impl Ask {
             reasoning: true,
             cache_key: body.get("prompt_cache_key").and_then(Value::as_str).unwrap_or_default().to_owned(),
             tool_tokens,
+            functions,
+            spoken: false,
+            predicted: 0,
+            searches,
         })
     }
 

@@ -21,7 +21,7 @@ const TOKENS_PER_SECOND: usize = 10;
 const PIECE: usize = 2_048;
 
 /// A WAV file of a tone, a twentieth of a second for each token.
-fn sound(tokens: usize, dice: &mut Dice) -> Vec<u8> {
+pub(super) fn sound(tokens: usize, dice: &mut Dice) -> Vec<u8> {
     let length = (tokens.min(2_000) as u32 + 1) * RATE / 20;
     let period = 16 + dice.below(48) as u32;
     let mut wav = Vec::with_capacity(length as usize + 44);

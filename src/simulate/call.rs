@@ -11,6 +11,8 @@ use super::{form::File, script::Script};
 pub(super) struct Call {
     pub(super) key: String,
     pub(super) model: String,
+    /// Asked for by Azure's path of a deployment: answers have what its filters found.
+    pub(super) azure: bool,
     /// The request's JSON; of a form its texts, of a GET its query.
     pub(super) body: Value,
     pub(super) files: Vec<File>,

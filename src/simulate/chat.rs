@@ -1,10 +1,11 @@
 //! The chat completions dialect: an answer as one JSON body, or as the events of a stream.
 
+use base64::Engine as _;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{Answer, Output, ToolCall},
+    answer::{Answer, Finish, Output, ToolCall},
     ask::Ask,
     dice::Dice,
     text::{self, Piece},
@@ -22,18 +23,75 @@ const FINGERPRINT: &str = "fp_51a7e5eed0";
 
 pub(super) fn usage(ask: &Ask, answers: &[Answer], cached: usize) -> Value {
     let prompt = ask.prompt_tokens();
-    let completion: usize = answers.iter().map(Answer::tokens).sum();
+    let said: usize = answers.iter().map(Answer::tokens).sum();
     let reasoning: usize = answers.iter().map(Answer::reasoning_tokens).sum();
+    let spoken: usize = answers.iter().map(|answer| voice(ask, answer).map_or(0, |voice| voice.tokens)).sum();
+    // Half of what was predicted came true; the rest is paid all the same.
+    let accepted = (ask.predicted / 2).min(said - reasoning);
+    let rejected = ask.predicted - accepted;
+    let completion = said + spoken + rejected;
     json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": reasoning, "audio_tokens": 0,
-            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+            "reasoning_tokens": reasoning, "audio_tokens": spoken,
+            "accepted_prediction_tokens": accepted, "rejected_prediction_tokens": rejected,
         },
     })
+}
+
+/// An answer that is spoken: as much sound as its words take.
+struct Voice {
+    id: String,
+    transcript: String,
+    sound: String,
+    tokens: usize,
+}
+
+/// `None` where nothing is to be spoken, or there are no words.
+fn voice(ask: &Ask, answer: &Answer) -> Option<Voice> {
+    let Output::Text(pieces) = &answer.output else { return None };
+    ask.spoken.then(|| {
+        let transcript = text::join(pieces);
+        let mut dice = Dice::new(0, &[b"voice", transcript.as_bytes()]);
+        let sound = super::audio::sound(text::tokens(pieces), &mut dice);
+        let id = format!("audio_{}", dice.token(12));
+        let sound = base64::engine::general_purpose::STANDARD.encode(sound);
+        Voice { id, transcript, sound, tokens: 2 * text::tokens(pieces) + 1 }
+    })
+}
+
+/// Where the words were found: one page for all of them.
+pub(super) fn citation(ask: &Ask, said: &str) -> Option<Value> {
+    let length = said.chars().count();
+    ask.searches.then(|| {
+        json!({"start_index": 0, "end_index": length, "title": "An example", "url": "https://example.org/found"})
+    })
+}
+
+/// What Azure's filters find: nothing.
+pub(super) fn filtered() -> Value {
+    let none = json!({"filtered": false, "severity": "safe"});
+    json!([{"prompt_index": 0, "content_filter_results": {
+        "hate": none, "self_harm": none, "sexual": none, "violence": none,
+    }}])
+}
+
+/// The event that Azure's streams begin with.
+pub(super) fn filter_event() -> Bytes {
+    event(&json!({
+        "id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": filtered(),
+    }))
+}
+
+/// Why an answer ended, in the words of the form that it has.
+fn finish(ask: &Ask, answer: &Answer) -> &'static str {
+    match answer.finish {
+        Finish::ToolCalls if ask.functions => "function_call",
+        finish => finish.as_str(),
+    }
 }
 
 /// Probabilities for pieces: likely mostly, the same for the same text.
@@ -74,12 +132,30 @@ pub(super) fn whole(head: &Head, ask: &Ask, answers: &[Answer], cached: usize) -
             let mut probabilities = Value::Null;
             match &answer.output {
                 Output::Text(pieces) => {
-                    message["content"] = text::join(pieces).into();
+                    let said = text::join(pieces);
+                    if let Some(found) = citation(ask, &said) {
+                        message["annotations"] = json!([{"type": "url_citation", "url_citation": found}]);
+                    }
+                    match voice(ask, answer) {
+                        Some(voice) => {
+                            message["audio"] = json!({
+                                "id": voice.id, "transcript": voice.transcript, "data": voice.sound,
+                                "expires_at": head.created + 3_600,
+                            });
+                        }
+                        None => message["content"] = said.into(),
+                    }
                     if let Some(top) = ask.logprobs {
                         probabilities = json!({"content": logprobs(pieces, top), "refusal": null});
                     }
                 }
                 Output::Refusal(pieces) => message["refusal"] = text::join(pieces).into(),
+                Output::Calls(calls) if ask.functions => {
+                    if let Some(call) = calls.first() {
+                        message["function_call"] =
+                            call_body(call, &text::join(&call.arguments))["function"].take();
+                    }
+                }
                 Output::Calls(calls) => {
                     message["tool_calls"] =
                         calls.iter().map(|call| call_body(call, &text::join(&call.arguments))).collect();
@@ -90,7 +166,7 @@ pub(super) fn whole(head: &Head, ask: &Ask, answers: &[Answer], cached: usize) -
             }
             json!({
                 "index": index, "message": message, "logprobs": probabilities,
-                "finish_reason": answer.finish.as_str(),
+                "finish_reason": finish(ask, answer),
             })
         })
         .collect();
@@ -108,6 +184,15 @@ fn deltas(ask: &Ask, answer: &Answer) -> Vec<(Value, Value)> {
         steps.push((json!({"reasoning_content": piece.text}), Value::Null));
     }
     match &answer.output {
+        Output::Text(_) if ask.spoken => {
+            let Some(voice) = voice(ask, answer) else { return steps };
+            steps.push((json!({"audio": {"id": voice.id, "transcript": voice.transcript}}), Value::Null));
+            // Base64 may be cut between any two groups of four.
+            for piece in voice.sound.as_bytes().chunks(4_096) {
+                let data = String::from_utf8_lossy(piece);
+                steps.push((json!({"audio": {"id": voice.id, "data": data}}), Value::Null));
+            }
+        }
         Output::Text(pieces) => {
             for piece in pieces {
                 let probabilities = match ask.logprobs {
@@ -118,9 +203,22 @@ fn deltas(ask: &Ask, answer: &Answer) -> Vec<(Value, Value)> {
                 };
                 steps.push((json!({"content": piece.text}), probabilities));
             }
+            if let Some(found) = citation(ask, &text::join(pieces)) {
+                let found = json!([{"type": "url_citation", "url_citation": found}]);
+                steps.push((json!({"annotations": found}), Value::Null));
+            }
         }
         Output::Refusal(pieces) => {
             steps.extend(pieces.iter().map(|piece| (json!({"refusal": piece.text}), Value::Null)));
+        }
+        Output::Calls(calls) if ask.functions => {
+            for call in calls.iter().take(1) {
+                let opening = call_body(call, "")["function"].take();
+                steps.push((json!({"function_call": opening}), Value::Null));
+                for piece in &call.arguments {
+                    steps.push((json!({"function_call": {"arguments": piece.text}}), Value::Null));
+                }
+            }
         }
         Output::Calls(calls) => {
             for (index, call) in calls.iter().enumerate() {
@@ -161,7 +259,8 @@ pub(super) fn events(head: &Head, ask: &Ask, answers: &[Answer], cached: usize) 
     };
     let mut events = Vec::new();
     for (index, answer) in answers.iter().enumerate() {
-        let content = if matches!(answer.output, Output::Text(_)) { json!("") } else { Value::Null };
+        let words = matches!(answer.output, Output::Text(_)) && !ask.spoken;
+        let content = if words { json!("") } else { Value::Null };
         let opening = json!({"role": "assistant", "content": content, "refusal": null});
         events.push(choice(index, opening, Value::Null, Value::Null));
     }
@@ -178,7 +277,7 @@ pub(super) fn events(head: &Head, ask: &Ask, answers: &[Answer], cached: usize) 
         }
     }
     for (index, answer) in answers.iter().enumerate() {
-        events.push(choice(index, json!({}), Value::Null, answer.finish.as_str().into()));
+        events.push(choice(index, json!({}), Value::Null, finish(ask, answer).into()));
     }
     if ask.include_usage {
         events.push(chunk(json!([]), usage(ask, answers, cached)));

@@ -2,6 +2,16 @@
 
 use super::SMALL;
 
+/// Azure's spelling of a path, as OpenAI's; and the deployment that it names.
+pub(super) fn without_azure<'a>(path: &[&'a str]) -> (Vec<&'a str>, Option<&'a str>) {
+    let (rest, deployment) = match path {
+        ["openai", "deployments", deployment, rest @ ..] => (rest, Some(*deployment)),
+        ["openai", "v1", rest @ ..] => (rest, None),
+        _ => return (path.to_vec(), None),
+    };
+    ([&["v1"], rest].concat(), deployment)
+}
+
 /// What is served, by method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint<'a> {
@@ -11,6 +21,9 @@ pub(super) enum Endpoint<'a> {
     Embeddings,
     Responses,
     ResponseTokens,
+    Compact,
+    Videos,
+    Video(&'a str),
     FetchResponse(&'a str),
     CancelResponse(&'a str),
     Messages,
@@ -44,6 +57,9 @@ impl<'a> Endpoint<'a> {
             ("POST", ["v1", "responses"]) => Self::Responses,
             ("GET", ["v1", "responses"]) => Self::ResponsesSocket,
             ("POST", ["v1", "responses", "input_tokens"]) => Self::ResponseTokens,
+            ("POST", ["v1", "responses", "compact"]) => Self::Compact,
+            ("POST", ["v1", "videos"]) => Self::Videos,
+            ("GET", ["v1", "videos", id]) => Self::Video(id),
             ("GET", ["v1", "responses", id]) => Self::FetchResponse(id),
             ("POST", ["v1", "responses", id, "cancel"]) => Self::CancelResponse(id),
             ("POST", ["v1", "messages"]) => Self::Messages,
@@ -90,9 +106,10 @@ impl<'a> Endpoint<'a> {
         match self {
             Self::Moderations => Some("omni-moderation-latest"),
             Self::Images | Self::ImageEdits => Some("gpt-image-1"),
+            Self::Videos => Some("sora-2"),
             Self::Chat | Self::Completions | Self::Embeddings | Self::Responses | Self::Messages => None,
             Self::ResponseTokens | Self::MessageTokens | Self::Speech | Self::Transcriptions => None,
-            Self::Rerank | Self::Realtime => None,
+            Self::Compact | Self::Rerank | Self::Realtime => None,
             // Nothing is asked of a model, or each request names its own.
             _ => Some(SMALL),
         }

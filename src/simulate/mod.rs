@@ -29,6 +29,7 @@ mod simulator;
 mod socket;
 mod stored;
 mod text;
+mod videos;
 mod wire;
 
 #[cfg(test)]

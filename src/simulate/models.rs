@@ -30,6 +30,7 @@ pub(super) fn one(id: &str) -> Result<Value, Refusal> {
         "whisper-",
         "claude-",
         "rerank-",
+        "sora-",
     ];
     let known = [SMALL, LARGE, EMBED].contains(&id) || families.iter().any(|family| id.starts_with(family));
     if known { Ok(model(id)) } else { Err(Refusal::unknown_model(id)) }

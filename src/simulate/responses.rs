@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::{
     answer::{Answer, Finish, Output},
     ask::Ask,
-    chat::Head,
+    chat::{Head, citation},
     text::{self, Piece},
 };
 
 /// Items of the answer with the ids that their events repeat.
-fn output(head: &Head, answer: &Answer) -> Vec<Value> {
+fn output(head: &Head, ask: &Ask, answer: &Answer) -> Vec<Value> {
     let suffix = head.id.trim_start_matches("resp_");
     let mut items = Vec::new();
     if !answer.reasoning.is_empty() {
@@ -20,12 +20,23 @@ fn output(head: &Head, answer: &Answer) -> Vec<Value> {
             "summary": [{"type": "summary_text", "text": text::join(&answer.reasoning)}],
         }));
     }
+    if ask.searches {
+        items.push(json!({
+            "id": format!("ws_{suffix}"), "type": "web_search_call", "status": "completed",
+            "action": {"type": "search", "query": ask.last_user_text()},
+        }));
+    }
     match &answer.output {
         Output::Text(pieces) | Output::Refusal(pieces) => {
             let said = text::join(pieces);
+            let found = citation(ask, &said).map(|mut found| {
+                found["type"] = "url_citation".into();
+                found
+            });
+            let found: Vec<Value> = found.into_iter().collect();
             let part = match &answer.output {
                 Output::Refusal(_) => json!({"type": "refusal", "refusal": said}),
-                _ => json!({"type": "output_text", "text": said, "annotations": [], "logprobs": []}),
+                _ => json!({"type": "output_text", "text": said, "annotations": found, "logprobs": []}),
             };
             let status = if answer.finish == Finish::Length { "incomplete" } else { "completed" };
             items.push(json!({
@@ -60,14 +71,14 @@ fn object(head: &Head, body: &Value, ask: &Ask, answer: Option<&Answer>, cached:
             "total_tokens": input + output,
         })
     });
-    json!({
+    let mut object = json!({
         "id": head.id, "object": "response", "created_at": head.created, "status": status,
         "background": given("background", json!(false)), "error": null,
         "incomplete_details": if cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
         "instructions": given("instructions", Value::Null),
         "max_output_tokens": given("max_output_tokens", Value::Null),
         "model": head.model,
-        "output": answer.map(|answer| output(head, answer)).unwrap_or_default(),
+        "output": answer.map(|answer| output(head, ask, answer)).unwrap_or_default(),
         "parallel_tool_calls": ask.parallel,
         "previous_response_id": given("previous_response_id", Value::Null),
         "reasoning": given("reasoning", json!({"effort": null, "summary": null})),
@@ -77,6 +88,38 @@ fn object(head: &Head, body: &Value, ask: &Ask, answer: Option<&Answer>, cached:
         "tool_choice": given("tool_choice", json!("auto")), "tools": given("tools", json!([])),
         "top_p": given("top_p", json!(1.0)), "truncation": "disabled",
         "usage": usage, "user": given("user", Value::Null), "metadata": given("metadata", json!({})),
+    });
+    if ask.searches && answer.is_some() {
+        object["tool_usage"] = json!({"web_search": {"num_requests": 1}});
+    }
+    object
+}
+
+/// A conversation in short: what it stands for is for the model to know.
+pub(super) fn compacted(head: &Head, body: &Value, ask: &Ask) -> Value {
+    let suffix = head.id.trim_start_matches("resp_");
+    let (input, output) = (ask.prompt_tokens(), ask.prompt_tokens() / 8 + 1);
+    let said = super::ask::input_items(body).unwrap_or_default();
+    let of_user = said.into_iter().filter(|item| item["role"] == "user");
+    let mut items: Vec<Value> = of_user
+        .enumerate()
+        .map(|(index, mut item)| {
+            item["id"] = format!("msg_{suffix}{index}").into();
+            (item["type"], item["status"]) = ("message".into(), "completed".into());
+            if let Some(text) = item["content"].as_str() {
+                item["content"] = json!([{"type": "input_text", "text": text}]);
+            }
+            item
+        })
+        .collect();
+    items.push(json!({"id": format!("cmp_{suffix}"), "type": "compaction", "encrypted_content": suffix}));
+    json!({
+        "id": head.id, "object": "response.compaction", "created_at": head.created, "output": items,
+        "usage": {
+            "input_tokens": input, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": input + output,
+        },
     })
 }
 
@@ -85,8 +128,8 @@ pub(super) fn whole(head: &Head, body: &Value, ask: &Ask, answer: &Answer, cache
 }
 
 /// What the answer adds to the conversation, for `previous_response_id`.
-pub(super) fn items(head: &Head, answer: &Answer) -> Vec<Value> {
-    output(head, answer)
+pub(super) fn items(head: &Head, ask: &Ask, answer: &Answer) -> Vec<Value> {
+    output(head, ask, answer)
 }
 
 /// Events in order; each gets its sequence number here.
@@ -120,9 +163,10 @@ pub(super) fn events(head: &Head, body: &Value, ask: &Ask, answer: &Answer, cach
     let started = object(head, body, ask, None, cached);
     sequence.push("response.created", json!({"response": started}));
     sequence.push("response.in_progress", json!({"response": started}));
-    for (index, item) in output(head, answer).iter().enumerate() {
+    for (index, item) in output(head, ask, answer).iter().enumerate() {
         match item["type"].as_str() {
             Some("reasoning") => reasoning_events(&mut sequence, index, item, &answer.reasoning),
+            Some("web_search_call") => search_events(&mut sequence, index, item),
             Some("message") => message_events(&mut sequence, index, item, answer),
             _ => call_events(&mut sequence, index, item, answer),
         }
@@ -139,6 +183,17 @@ fn announced(item: &Value, empty: &str, nothing: Value) -> Value {
     item["status"] = "in_progress".into();
     item[empty] = nothing;
     item
+}
+
+fn search_events(sequence: &mut Sequence, index: usize, item: &Value) {
+    let place = json!({"item_id": item["id"], "output_index": index});
+    let mut opening = item.clone();
+    opening["status"] = "in_progress".into();
+    sequence.push("response.output_item.added", json!({"output_index": index, "item": opening}));
+    for state in ["in_progress", "searching", "completed"] {
+        sequence.push(&format!("response.web_search_call.{state}"), place.clone());
+    }
+    sequence.push("response.output_item.done", json!({"output_index": index, "item": item}));
 }
 
 fn reasoning_events(sequence: &mut Sequence, index: usize, item: &Value, pieces: &[Piece]) {
@@ -172,6 +227,9 @@ fn message_events(sequence: &mut Sequence, index: usize, item: &Value, answer: &
         Output::Calls(_) => (&[][..], false),
     };
     let mut opening = part.clone();
+    if !refused {
+        opening["annotations"] = json!([]);
+    }
     opening[if refused { "refusal" } else { "text" }] = "".into();
     sequence.push("response.content_part.added", at(json!({"part": opening})));
     let said = text::join(pieces);
@@ -183,6 +241,10 @@ fn message_events(sequence: &mut Sequence, index: usize, item: &Value, answer: &
     } else {
         for piece in pieces {
             sequence.push("response.output_text.delta", at(json!({"delta": piece.text, "logprobs": []})));
+        }
+        for (number, found) in part["annotations"].as_array().into_iter().flatten().enumerate() {
+            let found = json!({"annotation_index": number, "annotation": found});
+            sequence.push("response.output_text.annotation.added", at(found));
         }
         sequence.push("response.output_text.done", at(json!({"text": said, "logprobs": []})));
     }

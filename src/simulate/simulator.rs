@@ -25,14 +25,15 @@ use super::{
     completions,
     dice::Dice,
     embeddings,
-    endpoint::Endpoint,
+    endpoint::{self, Endpoint},
     form, images, messages, models, moderations,
     refusal::Refusal,
-    rerank,
+    rerank, responses,
     script::{self, Break, Script},
     shelf::Shelf,
     socket,
     stored::Kept,
+    videos::Film,
     wire::{self, Body, Broken, Link, Pace},
 };
 
@@ -50,6 +51,7 @@ pub(super) struct Simulator {
     pub(super) responses: Mutex<Shelf<Kept>>,
     pub(super) files: Mutex<Shelf<Stored>>,
     pub(super) batches: Mutex<Shelf<Batch>>,
+    pub(super) films: Mutex<Shelf<Film>>,
 }
 
 /// Nothing is left half-changed by a panic while these are held.
@@ -66,6 +68,7 @@ impl Simulator {
             responses: Mutex::default(),
             files: Mutex::default(),
             batches: Mutex::default(),
+            films: Mutex::default(),
         }
     }
 
@@ -81,9 +84,10 @@ impl Simulator {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let (segments, deployment) = endpoint::without_azure(&segments);
         let endpoint = Endpoint::of(head.method.as_str(), &segments);
         let mut script = Script::default();
-        let read = self.read(&head, body, endpoint, &mut script).await;
+        let read = self.read(&head, body, endpoint, deployment, &mut script).await;
         tokio::time::sleep(script.latency.unwrap_or(self.config.latency)).await;
         if let Some(Break::Cut(0) | Break::Reset(0)) = script.breaks {
             if let Some(Break::Reset(_)) = script.breaks {
@@ -149,6 +153,7 @@ impl Simulator {
         head: &request::Parts,
         body: Incoming,
         endpoint: Option<Endpoint<'_>>,
+        deployment: Option<&str>,
         script: &mut Script,
     ) -> Result<Call, Refusal> {
         // Read whole before anything is refused: an answer to half a request would cost the connection.
@@ -159,6 +164,7 @@ impl Simulator {
         let mut call = Call {
             key: String::new(),
             model: SMALL.to_owned(),
+            azure: deployment.is_some(),
             body: query(head),
             files: Vec::new(),
             raw,
@@ -196,7 +202,7 @@ impl Simulator {
                 }
             };
         }
-        let named = call.text("model").or(endpoint.default_model());
+        let named = call.text("model").or(deployment).or(endpoint.default_model());
         let named = match endpoint {
             // The first event may name it.
             Endpoint::ResponsesSocket => SMALL,
@@ -234,6 +240,12 @@ impl Simulator {
                 let tokens = Ask::responses(&call.body, &[])?.prompt_tokens();
                 Ok(ok(json!({"object": "response.input_tokens", "input_tokens": tokens})))
             }
+            Endpoint::Compact => {
+                let ask = Ask::responses(&call.body, &[])?;
+                Ok(ok(responses::compacted(&self.head("resp_", call), &call.body, &ask)))
+            }
+            Endpoint::Videos => self.film(call),
+            Endpoint::Video(id) => self.filmed(call, id),
             Endpoint::FetchResponse(id) => self.fetch_response(call, id),
             Endpoint::CancelResponse(id) => self.cancel_response(call, id),
             Endpoint::Messages => self.messages(call),
@@ -263,7 +275,7 @@ impl Simulator {
     fn authorize(&self, headers: &HeaderMap) -> Result<String, Refusal> {
         let stated = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = stated("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        match bearer.or_else(|| stated("x-api-key")).map(str::trim) {
+        match bearer.or_else(|| stated("x-api-key")).or_else(|| stated("api-key")).map(str::trim) {
             key if self.config.keys.is_empty() => Ok(key.unwrap_or_default().to_owned()),
             None | Some("") => Err(Refusal::no_key()),
             Some(key) if self.config.keys.iter().any(|accepted| accepted == key) => Ok(key.to_owned()),
@@ -322,9 +334,17 @@ impl Simulator {
         let (answers, cached) = self.answers(call, &ask);
         let head = self.head("chatcmpl-", call);
         if !ask.stream {
-            return Ok(ok(chat::whole(&head, &ask, &answers, cached)));
+            let mut whole = chat::whole(&head, &ask, &answers, cached);
+            if call.azure {
+                whole["prompt_filter_results"] = chat::filtered();
+            }
+            return Ok(ok(whole));
         }
-        Ok(Reply::Stream { events: chat::events(&head, &ask, &answers, cached), error: error_event() })
+        let mut events = chat::events(&head, &ask, &answers, cached);
+        if call.azure {
+            events.insert(0, chat::filter_event());
+        }
+        Ok(Reply::Stream { events, error: error_event() })
     }
 
     fn completions(&self, call: &Call) -> Result<Reply, Refusal> {

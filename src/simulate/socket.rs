@@ -193,7 +193,7 @@ impl Session {
             "status_details": null, "output": [], "conversation_id": "conv_1", "output_modalities": [modality],
             "usage": null, "metadata": wanted["metadata"]});
         self.tell("response.created", json!({"response": response})).await?;
-        let mut output = responses::items(&head, answer);
+        let mut output = responses::items(&head, &ask, answer);
         output.retain(|item| item["type"] != "reasoning");
         for (index, item) in output.iter_mut().enumerate() {
             let place = json!({"response_id": head.id, "item_id": item["id"], "output_index": index});

@@ -64,7 +64,7 @@ impl Simulator {
         };
         let mut items = history;
         items.extend(ask::input_items(&call.body)?);
-        items.extend(responses::items(&head, answer));
+        items.extend(responses::items(&head, &ask, answer));
         let whole = responses::whole(&head, &call.body, &ask, answer, cached);
         let events = responses::events(&head, &call.body, &ask, answer, cached);
         let kept = Kept {

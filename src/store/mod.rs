@@ -298,6 +298,11 @@ impl Store {
         self.readers.read(runs::experiments).await
     }
 
+    pub async fn experiment_name(&self, id: &str) -> Result<String, Error> {
+        let id = id.to_owned();
+        self.readers.read(move |connection| runs::experiment_name(connection, &id)).await
+    }
+
     /// By id or by name.
     pub async fn experiment(&self, id: &str) -> Result<ExperimentSummary, Error> {
         let id = id.to_owned();

@@ -10,6 +10,32 @@ use crate::model::{Error, ErrorCode};
 /// Where the client says its call shall go; never passed on.
 pub const UPSTREAM: HeaderName = HeaderName::from_static("x-tapline-upstream");
 
+/// Where clients of other gateways say the same; passed on, as all headers are. They count where anything may be
+/// chosen at all, and where nothing of ours chooses. Helicone's name what the client's whole path is put behind,
+/// Portkey's the base.
+const FOREIGN: [(HeaderName, Base); 3] = [
+    (HeaderName::from_static("helicone-target-url"), Base::OfPath),
+    (HeaderName::from_static("helicone-openai-api-base"), Base::OfPath),
+    (HeaderName::from_static("x-portkey-custom-host"), Base::OfApi),
+];
+
+/// What a URL stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Base {
+    /// What a client has as its base URL: `/v1` of its path is that.
+    OfApi,
+    /// What comes before its path.
+    OfPath,
+}
+
+/// An upstream that a client chose.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    pub upstream: Upstream,
+    /// True when a path's `/v1` goes up too.
+    pub whole_path: bool,
+}
+
 /// The origins that may be chosen; none by default.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Choice {
@@ -43,15 +69,26 @@ impl Choice {
         &self,
         headers: &HeaderMap,
         on_client_gone: OnClientGone,
-    ) -> Result<Option<Upstream>, Error> {
-        let mut named = headers.get_all(UPSTREAM).iter();
-        let Some(url) = named.next() else { return Ok(None) };
-        let (Ok(url), None) = (url.to_str(), named.next()) else {
-            return Err(Error::invalid(format!("expected one readable header {UPSTREAM}, found others")));
+    ) -> Result<Option<Chosen>, Error> {
+        let foreign = FOREIGN.into_iter().filter(|_| !self.origins.is_empty());
+        let mut known = std::iter::once((UPSTREAM, Base::OfApi)).chain(foreign);
+        let Some((header, base)) = known.find(|(header, _)| headers.contains_key(header)) else {
+            return Ok(None);
         };
-        let mut upstream = Upstream::parse(UPSTREAM.as_str(), url, None, None)?;
+        let mut named = headers.get_all(&header).iter();
+        let (Some(Ok(url)), None) = (named.next().map(|url| url.to_str()), named.next()) else {
+            return Err(Error::invalid(format!("expected one readable header {header}, found others")));
+        };
+        let mut upstream = Upstream::parse(header.as_str(), url, None, None)?;
         if !self.origins.iter().any(|origin| same(origin, &upstream)) {
-            return Err(Error::new(ErrorCode::Unauthorized, self.refusal(&upstream)));
+            return Err(Error::new(ErrorCode::Unauthorized, self.refusal(&header, &upstream)));
+        }
+        let whole_path = base == Base::OfPath;
+        if whole_path {
+            // Not the version that a bare origin stands for: the path brings its own.
+            let path = url.split_once("://").and_then(|(_, rest)| Some(rest.split_once('/')?.1));
+            upstream.prefix = path.map_or_else(String::new, |path| format!("/{}", path.trim_matches('/')));
+            upstream.prefix.truncate(upstream.prefix.trim_end_matches('/').len());
         }
         // By its place, which is one of a few: the name is a label of metrics.
         let usual = if upstream.is_secure() { 443 } else { 80 };
@@ -63,14 +100,15 @@ impl Choice {
             format!("{}:{}", to.server_address, to.server_port)
         };
         to.upstream.clone_from(&name);
-        Ok(Some(Upstream { name, on_client_gone, ..upstream }))
+        let upstream = Upstream { name, on_client_gone, ..upstream };
+        Ok(Some(Chosen { upstream, whole_path }))
     }
 
-    fn refusal(&self, found: &Upstream) -> String {
+    fn refusal(&self, header: &HeaderName, found: &Upstream) -> String {
         let listed: Vec<_> = self.origins.iter().map(origin).collect();
         let listed = if listed.is_empty() { "none is".to_owned() } else { listed.join(", ") };
         format!(
-            "expected {UPSTREAM} to name an upstream that proxy.allowed_upstreams lists ({listed}), found {}; add \
+            "expected {header} to name an upstream that proxy.allowed_upstreams lists ({listed}), found {}; add \
              it there, or name an upstream in the configuration and call /to/<name>/v1",
             origin(found)
         )
@@ -100,7 +138,7 @@ mod tests {
 
     fn named(choice: &Choice, urls: &[&str]) -> Result<Option<Upstream>, Error> {
         let headers = urls.iter().map(|url| (UPSTREAM, HeaderValue::from_str(url).unwrap())).collect();
-        choice.of(&headers, OnClientGone::Drain)
+        Ok(choice.of(&headers, OnClientGone::Drain)?.map(|chosen| chosen.upstream))
     }
 
     #[test]
@@ -169,6 +207,43 @@ mod tests {
         }
         let none = named(&Choice::default(), &["https://api.groq.com"]).unwrap_err();
         assert!(none.message.contains("none is"), "{none}");
+    }
+
+    #[test]
+    fn headers_of_other_gateways_choose_from_the_same_list() {
+        let headers = |name: &'static str, url: &str| -> HeaderMap {
+            [(HeaderName::from_static(name), HeaderValue::from_str(url).unwrap())].into_iter().collect()
+        };
+        let listed = choice(&["api.groq.com", "api.openai.com"]).unwrap();
+        let of = |name, url| listed.of(&headers(name, url), OnClientGone::Cancel);
+        for (name, url, prefix, whole_path) in [
+            ("helicone-target-url", "https://api.groq.com", "", true),
+            ("helicone-target-url", "https://api.openai.com/", "", true),
+            ("helicone-openai-api-base", "https://api.groq.com/openai/", "/openai", true),
+            ("x-portkey-custom-host", "https://api.groq.com/openai/v1", "/openai/v1", false),
+            ("x-portkey-custom-host", "https://api.openai.com", "/v1", false),
+        ] {
+            let chosen = of(name, url).unwrap().unwrap();
+            assert_eq!(
+                (chosen.upstream.prefix.as_str(), chosen.whole_path),
+                (prefix, whole_path),
+                "{name}: {url}"
+            );
+        }
+        let refused = of("helicone-target-url", "https://evil.example").unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Unauthorized);
+        assert!(refused.message.contains("helicone-target-url"), "{refused}");
+        // Ours counts first, and where nothing may be chosen the header is for another gateway.
+        let mut both = headers("helicone-target-url", "https://evil.example");
+        both.insert(UPSTREAM, HeaderValue::from_static("https://api.groq.com/openai/v1"));
+        let chosen = listed.of(&both, OnClientGone::Cancel).unwrap().unwrap();
+        assert_eq!(chosen.upstream.prefix, "/openai/v1");
+        let none = Choice::default();
+        assert!(
+            none.of(&headers("helicone-target-url", "https://x.example"), OnClientGone::Cancel)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

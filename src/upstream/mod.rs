@@ -15,7 +15,11 @@ use http::{
 use serde::{Deserialize, Serialize};
 
 use self::choice::Choice;
-pub use self::{choice::UPSTREAM, client::Client, fault::Fault};
+pub use self::{
+    choice::{Chosen, UPSTREAM},
+    client::Client,
+    fault::Fault,
+};
 use crate::{
     model::{Error, id::check_name, record::Destination},
     wire::flavour,
@@ -265,8 +269,8 @@ impl Upstreams {
     }
 
     /// The upstream that the client names by URL; `None` when it names none.
-    pub fn chosen(&self, headers: &HeaderMap) -> Result<Option<Arc<Upstream>>, Error> {
-        Ok(self.choice.of(headers, self.default.on_client_gone)?.map(Arc::new))
+    pub fn chosen(&self, headers: &HeaderMap) -> Result<Option<Chosen>, Error> {
+        self.choice.of(headers, self.default.on_client_gone)
     }
 
     /// True when any of them needs TLS.

@@ -45,6 +45,9 @@ fn posted(tail: [&str; 5]) -> Found {
         ["messages", ..] => Dialect::Messages,
         ["moderations", ..] => Dialect::Moderations,
         ["generations" | "edits" | "variations", "images", ..] => Dialect::Images,
+        ["videos", ..] | ["edits" | "extensions", "videos", ..] | ["remix", _, "videos", ..] => {
+            Dialect::Videos
+        }
         ["speech", "audio", ..] => Dialect::Speech,
         ["transcriptions" | "translations", "audio", ..] => Dialect::Transcriptions,
         ["rerank", ..] => Dialect::Rerank,
@@ -61,6 +64,7 @@ fn got(tail: [&str; 5]) -> Found {
         ["responses", ..] => Some((Dialect::Realtime, Some("chat"))),
         [_, "responses", ..] => Some((Dialect::Responses, Some(FETCH))),
         ["results", _, "batches", ..] | [_, "batches", ..] => Some((Dialect::Batches, None)),
+        [_, "videos", ..] => Some((Dialect::Videos, None)),
         ["content", _, "files", _, holder] if holder != "containers" => Some((Dialect::Files, None)),
         _ => None,
     }
@@ -107,6 +111,11 @@ mod tests {
             ("POST", "/v1/moderations", D::Moderations, "moderation"),
             ("POST", "/v1/images/generations", D::Images, "image_generation"),
             ("POST", "/openai/deployments/d/images/edits", D::Images, "image_generation"),
+            ("POST", "/v1/videos", D::Videos, "video_generation"),
+            ("POST", "/v1/videos/video_1/remix", D::Videos, "video_generation"),
+            ("GET", "/v1/videos/video_1", D::Videos, "video_generation"),
+            ("GET", "/v1/videos/video_1/content", D::Http, "http"),
+            ("GET", "/v1/videos", D::Http, "http"),
             ("POST", "/v1/audio/speech", D::Speech, "speech"),
             ("POST", "/v1/audio/translations", D::Transcriptions, "transcription"),
             ("POST", "/v1/audio/voices", D::Http, "http"),

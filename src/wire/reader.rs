@@ -29,7 +29,7 @@ use super::{
         realtime::{self, RealtimeSession},
         responses, responses_request,
         responses_stream::ResponsesStream,
-        usage,
+        usage, videos,
     },
     rerank,
     sse::{Event, Framer},
@@ -219,7 +219,7 @@ impl CallReader {
         if dialect == Dialect::Responses {
             response.job = responses::job(&request, &response, operation == detect::FETCH);
         }
-        if let (Dialect::Batches, Some(job)) = (dialect, &mut response.job) {
+        if let (Dialect::Batches | Dialect::Videos, Some(job)) = (dialect, &mut response.job) {
             job.asked = self.posted && !self.target.contains("/cancel");
         }
         let timing = self.answer.timing;
@@ -429,7 +429,9 @@ fn read_request(dialect: Dialect, target: &str, body: &[u8], notes: &mut Notes) 
         Dialect::Embeddings => embeddings::read_request(body, notes),
         Dialect::Messages => messages::read_request(body, notes),
         Dialect::Moderations => moderations::read_request(body, notes),
-        Dialect::Images => images::read_request(body, notes),
+        // Looking has no body.
+        Dialect::Videos if body.trim().is_empty() => Request::default(),
+        Dialect::Images | Dialect::Videos => images::read_request(body, notes),
         Dialect::Speech => audio::read_speech_request(body, notes),
         Dialect::Rerank => rerank::read_request(body, notes),
         Dialect::TokenCount => token_count::read_request(target, body, notes),
@@ -460,7 +462,7 @@ fn read_form(dialect: Dialect, body: &[u8], boundary: &str, notes: &mut Notes) -
     }
     let form = multipart::parts(body, boundary, notes);
     match dialect {
-        Dialect::Images => images::read_form(&form),
+        Dialect::Images | Dialect::Videos => images::read_form(&form),
         Dialect::Transcriptions => audio::read_transcription_form(&form),
         Dialect::Files => batches::read_upload(&form),
         _ => Request { parameters: multipart::parameters(&form), ..Request::default() },
@@ -503,6 +505,7 @@ fn read_plain(
         Dialect::Messages => array_or(messages::read, body, status, notes),
         Dialect::Moderations => array_or(moderations::read, body, status, notes),
         Dialect::Images => array_or(images::read, body, status, notes),
+        Dialect::Videos => array_or(videos::read, body, status, notes),
         Dialect::Transcriptions => audio::read_transcription(body, status, notes),
         Dialect::Rerank => array_or(rerank::read, body, status, notes),
         Dialect::TokenCount => array_or(token_count::read, body, status, notes),

@@ -26,7 +26,7 @@ struct Fixture {
     content_type: &'static str,
 }
 
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 16] = [
     "chat_completions",
     "responses",
     "responses_fetched",
@@ -35,6 +35,7 @@ const FOLDERS: [&str; 15] = [
     "messages",
     "moderations",
     "images",
+    "videos",
     "speech",
     "transcriptions",
     "rerank",
@@ -89,6 +90,8 @@ fn target(folder: &str, name: &str) -> (&'static str, &'static str) {
         "moderations" => "/v1/moderations",
         "images" if name.starts_with("edit") => "/v1/images/edits",
         "images" => "/v1/images/generations",
+        "videos" if got => "/v1/videos/video_1",
+        "videos" => "/v1/videos",
         "speech" => "/v1/audio/speech",
         "transcriptions" => "/v1/audio/transcriptions",
         "rerank" => "/v1/rerank",

@@ -163,3 +163,34 @@ async fn prices_applied_anew_correct_every_sum_and_say_so() {
         text(&explained)
     );
 }
+
+#[tokio::test]
+async fn calls_of_a_renamed_experiment_count_under_its_new_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, config) = (folder.path().join("data"), folder.path().join("tapline.toml"));
+    let budget = BUDGETS.replace("each = \"user\"", "experiment = \"prod-*\"").replace("0.0001usd", "1usd");
+    std::fs::write(&config, budget).expect("written");
+    let (provider, client) = (Running::simulator(), client());
+    let server = serve(&provider.url, &data, &config);
+    let counted = async || {
+        let shown = get(&client, format!("{}/api/v1/budgets", server.url)).await;
+        shown["budgets"][0]["calls"].as_u64().expect("a count")
+    };
+    let asked = async |path: &str| {
+        ask(&client, &server.url, "ann", path).await.bytes().await.expect("a body");
+    };
+    asked("/exp/draft/v1/chat/completions").await;
+    assert_eq!(counted().await, 0);
+    let found =
+        get(&client, format!("{}/api/2.0/mlflow/experiments/get-by-name?experiment_name=draft", server.url))
+            .await;
+    let renamed = client
+        .post(format!("{}/api/2.0/mlflow/experiments/update", server.url))
+        .json(&json!({"experiment_id": found["experiment"]["experiment_id"], "new_name": "prod-1"}))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(renamed.status(), 200);
+    asked("/exp/prod-1/v1/chat/completions").await;
+    assert_eq!(counted().await, 1);
+}

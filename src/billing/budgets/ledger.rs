@@ -43,6 +43,19 @@ struct Open {
     run: Option<String>,
     experiment: Option<String>,
     own_limit: bool,
+    /// Budgets that only the body could have told of.
+    hidden: Vec<usize>,
+}
+
+/// What a budget that hangs on the body may be near to, told without looking at its accounts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    /// Of the window in which this holds.
+    start: i64,
+    /// The most that any account has claimed; never less.
+    most: i64,
+    /// Calls under way that may fall under it and were not looked into.
+    hidden: i64,
 }
 
 pub(super) enum Verdict {
@@ -55,6 +68,8 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     budgets: Vec<Budget>,
+    /// One for each of them.
+    marks: Vec<Mark>,
     runs: HashMap<RunId, RunBudget>,
     accounts: HashMap<Key, Account>,
     open: HashMap<CallId, Open>,
@@ -104,7 +119,8 @@ impl Place<'_> {
 
 impl Ledger {
     pub(super) fn new(budgets: Vec<Budget>) -> Self {
-        Self { budgets, ..Self::default() }
+        let marks = vec![Mark::default(); budgets.len()];
+        Self { budgets, marks, ..Self::default() }
     }
 
     pub(super) fn needs(&self, now: UnixNanos) -> Vec<(UnixNanos, bool)> {
@@ -133,7 +149,9 @@ impl Ledger {
                 }
                 let Some(subject) = place.subject(budget.each) else { continue };
                 let key = Key { budget: Some(number), start: since.0, subject };
-                add_spending(self.accounts.entry(key).or_default(), one);
+                let account = self.accounts.entry(key).or_default();
+                add_spending(account, one);
+                self.marks[number].raise(since.0, account.spent);
             }
         }
     }
@@ -184,19 +202,29 @@ impl Ledger {
         Some(self.run_ids.get(&(experiment, run.clone())).cloned().unwrap_or(run))
     }
 
-    pub(super) fn wants_body(&self, facts: &Facts, now: UnixNanos) -> bool {
-        self.budgets.iter().enumerate().any(|(number, budget)| {
+    /// Budgets that stop calls and that `facts` cannot tell of: by model, or by a user that no header names.
+    fn hidden(&self, facts: &Facts) -> impl Iterator<Item = usize> {
+        let (no_model, no_user) = (facts.model.is_none(), facts.user.is_none());
+        self.budgets.iter().enumerate().filter_map(move |(number, budget)| {
             let by_model = budget.spender.model.is_some() || budget.each == Some(Each::Model);
             let by_user = budget.spender.user.is_some() || budget.each == Some(Each::User);
-            let hidden = (by_model && facts.model.is_none()) || (by_user && facts.user.is_none());
-            let start = budget.window.start(now).0;
-            budget.action == Action::Stop
-                && hidden
-                && self.accounts.iter().any(|(key, account)| {
-                    key.budget == Some(number)
-                        && key.start == start
-                        && account.spent.saturating_add(account.expected) >= budget.limit.0 / 2
-                })
+            let hidden = (by_model && no_model) || (by_user && no_user);
+            (budget.action == Action::Stop && hidden).then_some(number)
+        })
+    }
+
+    /// What is claimed already, and what the calls that nobody looked into may claim, reach half of the limit.
+    pub(super) fn wants_body(&self, facts: &Facts, now: UnixNanos) -> bool {
+        let mut hidden = self.hidden(facts).peekable();
+        if hidden.peek().is_none() {
+            return false;
+        }
+        let each = self.expected(&[], facts);
+        hidden.any(|number| {
+            let (budget, mark) = (&self.budgets[number], self.marks[number]);
+            let most = if mark.start == budget.window.start(now).0 { mark.most } else { 0 };
+            let unseen = each.saturating_mul(mark.hidden.saturating_add(1));
+            most.saturating_add(unseen) >= budget.limit.0 / 2
         })
     }
 
@@ -240,11 +268,18 @@ impl Ledger {
             let account = self.accounts.entry(key.clone()).or_default();
             account.expected = account.expected.saturating_add(expected);
             account.open += 1;
+            if let Some(number) = key.budget {
+                self.marks[number].raise(key.start, account.spent.saturating_add(account.expected));
+            }
         }
         let own_limit = facts.own_limit.is_some();
-        if !keys.is_empty() {
+        let hidden: Vec<usize> = self.hidden(facts).collect();
+        if !keys.is_empty() || !hidden.is_empty() {
+            for number in &hidden {
+                self.marks[*number].hidden += 1;
+            }
             let (run, experiment) = (facts.run.clone(), facts.experiment.clone());
-            self.open.insert(call, Open { keys, expected, at: now, run, experiment, own_limit });
+            self.open.insert(call, Open { keys, expected, at: now, run, experiment, own_limit, hidden });
             self.forget(now);
         }
         Verdict::Admitted
@@ -272,12 +307,7 @@ impl Ledger {
     pub(super) fn settled(&mut self, call: &Call, experiment: &str, now: UnixNanos) -> Vec<Crossing> {
         let mut crossings = Vec::new();
         if let Some(open) = self.open.remove(&call.id) {
-            for key in &open.keys {
-                if let Some(account) = self.accounts.get_mut(key) {
-                    account.expected = account.expected.saturating_sub(open.expected);
-                    account.open = account.open.saturating_sub(1);
-                }
-            }
+            self.close(&open);
             if let (Some(asked), Some(id)) = (&open.run, &call.run_id) {
                 self.learn(open.experiment.clone().unwrap_or_default(), asked, id);
                 if let Some(own) = self.runs.get(id).filter(|_| open.own_limit) {
@@ -311,6 +341,9 @@ impl Ledger {
                 }
                 None => account.unknown_calls += u64::from(!call.usage.is_empty()),
             }
+            if let Some(number) = key.budget {
+                self.marks[number].raise(key.start, account.spent.saturating_add(account.expected));
+            }
             let near = i128::from(account.spent) * 100 >= i128::from(limit.0) * i128::from(warn_at);
             if account.spent >= limit.0 && !account.said_used_up {
                 (account.said_near, account.said_used_up) = (true, true);
@@ -321,6 +354,19 @@ impl Ledger {
             }
         }
         crossings
+    }
+
+    /// Nothing is expected of a call any more.
+    fn close(&mut self, open: &Open) {
+        for key in &open.keys {
+            if let Some(account) = self.accounts.get_mut(key) {
+                account.expected = account.expected.saturating_sub(open.expected);
+                account.open = account.open.saturating_sub(1);
+            }
+        }
+        for number in &open.hidden {
+            self.marks[*number].hidden -= 1;
+        }
     }
 
     /// A run that was asked for by name has an id: what was counted under the name is the id's.
@@ -363,12 +409,7 @@ impl Ledger {
                 .map(|(id, _)| *id)
                 .collect();
             for open in lost.iter().filter_map(|id| self.open.remove(id)).collect::<Vec<_>>() {
-                for key in &open.keys {
-                    if let Some(account) = self.accounts.get_mut(key) {
-                        account.expected = account.expected.saturating_sub(open.expected);
-                        account.open = account.open.saturating_sub(1);
-                    }
-                }
+                self.close(&open);
             }
         }
         if self.accounts.len() > REMEMBERED {
@@ -423,6 +464,17 @@ impl Ledger {
             (a.budget.is_none(), a.budget, &a.subject).cmp(&(b.budget.is_none(), b.budget, &b.subject))
         });
         keys.iter().map(|key| self.state(key, now)).collect()
+    }
+}
+
+impl Mark {
+    fn raise(&mut self, start: i64, claimed: i64) {
+        if start > self.start {
+            (self.start, self.most) = (start, 0);
+        }
+        if start == self.start {
+            self.most = self.most.max(claimed);
+        }
     }
 }
 

@@ -229,17 +229,42 @@ async fn what_was_spent_before_the_start_counts() {
 async fn the_body_is_wanted_only_when_a_budget_by_model_is_nearly_used_up() {
     let by_model = Budget {
         spender: Spender { model: Some(Glob::new("gpt-5*")), ..Spender::default() },
-        ..daily(1_000, Action::Stop)
+        ..daily(1_000_000_000, Action::Stop)
     };
     let (budgets, _) = budgets(vec![by_model]);
     assert!(!budgets.wants_body(&facts(), at(NOON)));
-    let mut spent = call(1, None, Some(1_000), NOON);
+    let mut spent = call(1, None, Some(1_000_000_000), NOON);
     spent.response_model = Some("gpt-5.4".to_owned());
     budgets.settled(&spent, "Default", at(NOON));
     assert!(budgets.wants_body(&facts(), at(NOON)));
     let of = |model: &str| Facts { model: Some(model.to_owned()), ..facts() };
     assert!(budgets.admit(id(2), &of("gpt-5.4"), at(NOON)).await.is_err());
     budgets.admit(id(3), &of("gpt-4o"), at(NOON)).await.unwrap();
+}
+
+/// A loop that runs many calls at once must not pass a budget by model before the first of them has its cost.
+#[tokio::test]
+async fn calls_that_nobody_looked_into_count_as_what_they_may_cost() {
+    let by_model = Budget { each: Some(Each::Model), ..daily(1_000_000_000, Action::Stop) };
+    let (budgets, _) = budgets(vec![by_model]);
+    let mut unseen = 0;
+    while !budgets.wants_body(&facts(), at(NOON)) {
+        budgets.admit(id(unseen), &facts(), at(NOON)).await.unwrap();
+        unseen += 1;
+    }
+    // Of calls that are expected to cost 25 thousandths of it, half of the limit is twenty.
+    assert_eq!(unseen, 19);
+    // Once they are settled, and were cheap, there is no need.
+    for number in 0..unseen {
+        budgets.settled(&call(number, None, Some(10), NOON), "Default", at(NOON));
+    }
+    assert!(!budgets.wants_body(&facts(), at(NOON)));
+    // A window that is over says nothing of the next.
+    let mut dear = call(50, None, Some(900_000_000), NOON);
+    dear.response_model = Some("gpt-5.4".to_owned());
+    budgets.settled(&dear, "Default", at(NOON));
+    assert!(budgets.wants_body(&facts(), at(NOON)));
+    assert!(!budgets.wants_body(&facts(), at("2026-11-24T00:00:00Z")));
 }
 
 /// Each refusal is a call without a cost. Counted into the mean they made the next calls look cheap.

@@ -15,3 +15,4 @@ pub(super) mod responses_request;
 pub(super) mod responses_stream;
 pub(super) mod tool_calls;
 pub(super) mod usage;
+pub(super) mod videos;
