@@ -132,6 +132,8 @@ def running():
         data = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tapline-clients-"))
         # The same server under names that say whose API it is, and one that is asked for usage.
         named = [f"--upstreams={name}={direct}" for name in ("openai", "anthropic", "cohere", "asking")]
+        # Azure's paths begin at the root.
+        named.append(f"--upstreams=azure={direct.removesuffix('/v1')}")
         asking = {"TAPLINE_UPSTREAMS_ASKING_PROVIDER": "openai", "TAPLINE_UPSTREAMS_ASKING_USAGE": "ask"}
         tapline, _ = cleanup.enter_context(serving(data, *named, upstream=direct, **asking))
         yield direct, tapline

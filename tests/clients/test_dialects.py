@@ -173,8 +173,8 @@ def test_transcriptions(ways, program):
     calls = ways.recorded(
         call("transcriptions", usage=counted, **heard),
         timed_call,
-        # Bare text has no usage, and sound cannot be counted.
-        free("transcriptions", request_model="whisper-1"),
+        # Bare text has no usage, but the sound says how long it is.
+        call("transcriptions", request_model="whisper-1", usage={"seconds": 4}, usage_source="estimated", cost_nano_usd=ANY),
         call("transcriptions", streamed=True, usage=counted, **heard),
         timed_call,
     )
@@ -408,7 +408,7 @@ def test_pictures_and_documents_are_told_not_shown(ways, program, dialect):
     ways.same(program(use))
     (one,) = ways.recorded(call("chat_completions" if dialect == "chat" else "responses"))
     _, image, document = request_of(ways, one)["messages"][0]["parts"]
-    assert image == {"type": "blob", "modality": "image", "mime_type": "image/png", "bytes": len(PNG)}
+    assert image == {"type": "blob", "modality": "image", "mime_type": "image/png", "bytes": len(PNG), "detail": "low"}
     assert document == {"type": "blob", "modality": "document", "mime_type": "application/pdf", "bytes": len(PNG) + 9}
 
 
