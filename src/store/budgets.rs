@@ -58,10 +58,17 @@ pub(super) fn since(
     Ok(rows)
 }
 
-const RUNS: &str = "
-    SELECT b.run_id, b.amount, b.action, coalesce(t.billed, 0), coalesce(t.calls, 0), coalesce(t.priced_calls, 0),
-        coalesce(t.unpriced_calls, 0)
-    FROM run_budgets AS b LEFT JOIN run_totals AS t ON t.run_id = b.run_id";
+macro_rules! own_budgets {
+    () => {
+        "SELECT b.run_id, b.amount, b.action, coalesce(t.billed, 0), coalesce(t.calls, 0),
+             coalesce(t.priced_calls, 0), coalesce(t.unpriced_calls, 0), r.name, e.name
+         FROM run_budgets AS b LEFT JOIN run_totals AS t ON t.run_id = b.run_id
+         LEFT JOIN runs AS r ON r.id = b.run_id LEFT JOIN experiments AS e ON e.id = r.experiment_id"
+    };
+}
+
+const RUNS: &str = own_budgets!();
+const RUN: &str = concat!(own_budgets!(), " WHERE b.run_id = ?1");
 
 type OwnBudget = (RunId, RunBudget, Spending);
 
@@ -74,6 +81,8 @@ fn own(row: &Row<'_>) -> Result<OwnBudget, Error> {
         calls: row.get(4)?,
         priced_calls: row.get(5)?,
         unknown_calls: row.get(6)?,
+        run: row.get(7)?,
+        experiment: row.get(8)?,
         ..Spending::default()
     };
     Ok((id, budget, spending))
@@ -102,11 +111,7 @@ pub(super) fn set(
     at: UnixNanos,
 ) -> Result<Spending, Error> {
     connection.prepare_cached(SET)?.execute(params![run, budget.limit.0, budget.action.as_str(), at.0])?;
-    const ONE: &str = "
-        SELECT b.run_id, b.amount, b.action, coalesce(t.billed, 0), coalesce(t.calls, 0),
-            coalesce(t.priced_calls, 0), coalesce(t.unpriced_calls, 0)
-        FROM run_budgets AS b LEFT JOIN run_totals AS t ON t.run_id = b.run_id WHERE b.run_id = ?1";
-    let mut statement = connection.prepare_cached(ONE)?;
+    let mut statement = connection.prepare_cached(RUN)?;
     let found = statement.query_row([run], |row| Ok(own(row))).optional()?;
     found.transpose().map(|found| found.map(|(_, _, spending)| spending).unwrap_or_default())
 }

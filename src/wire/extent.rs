@@ -87,7 +87,9 @@ fn sextet(digit: u8) -> Option<u8> {
 /// By the file's own first bytes, whatever it was declared to be.
 pub(super) fn of(file: Encoded<'_>) -> Option<Extent> {
     match [file.byte(0)?, file.byte(1)?, file.byte(2)?, file.byte(3)?] {
-        [0x89, b'P', b'N', b'G'] if file.starts_with(12, b"IHDR") => pixels(file.big::<4>(16), file.big::<4>(20)),
+        [0x89, b'P', b'N', b'G'] if file.starts_with(12, b"IHDR") => {
+            pixels(file.big::<4>(16), file.big::<4>(20))
+        }
         [b'G', b'I', b'F', b'8'] => pixels(file.little::<2>(6), file.little::<2>(8)),
         [0xff, 0xd8, 0xff, _] => jpeg(file),
         [b'R', b'I', b'F', b'F'] if file.starts_with(8, b"WEBP") => webp(file),

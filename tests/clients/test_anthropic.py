@@ -224,3 +224,37 @@ def test_an_overload_inside_the_stream(ways, program):
     seen = ways.same(program(use))
     assert seen["body"]["error"]["type"] == "overloaded_error"
     ways.recorded({"status": "error", "http_status": 200, "streamed": True, "error_type": "overloaded_error"})
+
+
+def test_a_stream_that_was_cut_is_not_billed_by_its_first_token(ways, program):
+    """`message_start` counts one token of output; what streamed is counted in its place, and marked."""
+
+    async def use(client):
+        said = []
+        options = {"model": MODEL, "max_tokens": 200, "messages": QUESTION, "thinking": {"type": "disabled"}}
+        cut = {"x-simulate": "cut_after=16"}
+        try:
+            stream = await maybe(client.messages.create(stream=True, extra_headers=cut, **options))
+            async for event in aiterate(stream):
+                said.append(event.model_dump())
+        except httpx2.HTTPError:
+            return said
+        raise AssertionError("the stream was to be cut")
+
+    said = program(use)(ways.proxied)
+    text = "".join(event["delta"]["text"] for event in said if event["type"] == "content_block_delta")
+    assert said[0]["message"]["usage"]["output_tokens"] == 1 and len(text.split()) > 3
+    (call,) = ways.recorded({"status": "error", "dialect": "messages", "usage_source": "estimated"})
+    assert call["usage"]["input"] == classes(said[0]["message"]["usage"])["input"]
+    assert call["usage"]["output"] > len(text.split()) and call["cost_nano_usd"] > 0
+    assert any("cut before its last count" in note for note in call["notes"]), call["notes"]
+
+
+async def aiterate(stream):
+    """One by one, so that what came before a break is kept."""
+    if hasattr(stream, "__aiter__"):
+        async for item in stream:
+            yield item
+    else:
+        for item in stream:
+            yield item

@@ -100,7 +100,7 @@ def test_functions_as_they_were(ways, program, streamed):
 
 def test_an_answer_from_the_web(ways, program, streamed):
     async def use(client):
-        return await asked(client, streamed, model="gpt-4o", messages=QUESTION, web_search_options={})
+        return await asked(client, streamed, model="gpt-4o-search-preview", messages=QUESTION, web_search_options={})
 
     seen = ways.through("openai").same(program(use))
     found = [
@@ -110,7 +110,11 @@ def test_an_answer_from_the_web(ways, program, streamed):
         for note in (choice["delta"] if streamed else choice["message"]).get("annotations") or []
     ]
     assert found[0]["url_citation"]["url"].startswith("https://")
-    ways.recorded(chat(streamed=streamed))
+    (one,) = ways.recorded(chat(streamed=streamed))
+    usage = seen[-1]["usage"]
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    tokens = (usage["prompt_tokens"] - cached) * 2_500 + cached * 1_250 + usage["completion_tokens"] * 10_000
+    assert one["cost_nano_usd"] == tokens + 25_000_000
 
 
 def test_searches_of_responses_are_paid(ways, program, streamed):
@@ -228,6 +232,48 @@ def test_a_target_of_another_gateway(servers, tmp_path):
         assert client(root).chat.completions.create(model="sim-small", messages=QUESTION).choices
         with pytest.raises(openai.PermissionDeniedError, match="helicone-target-url"):
             client("https://evil.example").chat.completions.create(model="sim-small", messages=QUESTION)
+
+
+UPSTREAM = """
+[upstreams.own]
+url = "{url}"
+provider = "openai"
+key_env = "KEY_OF_OWN"
+prices = "{prices}"
+on_client_gone = "{gone}"
+"""
+PRICES = """
+version = "own"
+[[price]]
+model = "gpt-4o"
+input = 1
+output = 2
+"""
+
+
+@pytest.mark.parametrize("gone", ["drain", "cancel"])
+def test_an_upstream_with_ways_of_its_own(servers, tmp_path, gone):
+    """Its key is sent in place of the client's, its prices hold there, and it says what becomes of a call that is left."""
+    direct, _ = servers
+    (tmp_path / "own.toml").write_text(PRICES)
+    config = tmp_path / "tapline.toml"
+    config.write_text(UPSTREAM.format(url=direct, prices=tmp_path / "own.toml", gone=gone))
+    with serving(str(tmp_path / "data"), "--config", str(config), KEY_OF_OWN=PROXIED_KEY) as (tapline, _):
+        headers = {"x-tapline-session": "own"}
+        client = openai.OpenAI(base_url=f"{tapline.url}/to/own/v1", api_key="not-a-key", default_headers=headers, max_retries=0)
+        client.chat.completions.create(model="gpt-4o", messages=QUESTION)
+        with client.chat.completions.create(model="gpt-4o", messages=QUESTION, **STREAMED) as stream:
+            next(iter(stream))
+        whole, left = tapline.wait_for_calls("own", 2)
+        usage = whole["usage"]
+        assert whole["cost_nano_usd"] == usage["input"] * 1_000 + usage["output"] * 2_000
+        assert whole["price_id"] == "own/openai/gpt-4o@undated"
+        # Left after its first chunk, it is nobody's free lunch.
+        assert (left["status"], left["outcome"]) == ("cancelled", "client_gone")
+        assert left["usage_source"] == ("reported" if gone == "drain" else "estimated")
+        assert left["cost_nano_usd"] > 0 and left["usage"]["input"] > 0
+        if gone == "drain":
+            assert left["usage"]["output"] == usage["output"]
 
 
 BUDGETS = """

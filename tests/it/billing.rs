@@ -194,3 +194,37 @@ async fn calls_of_a_renamed_experiment_count_under_its_new_name() {
     asked("/exp/prod-1/v1/chat/completions").await;
     assert_eq!(counted().await, 1);
 }
+
+/// A run is stopped by the name that its calls have for it, whoever gave it the budget, and after a restart as well.
+#[tokio::test]
+async fn a_run_that_was_given_a_budget_is_stopped_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, config) = (folder.path().join("data"), folder.path().join("tapline.toml"));
+    std::fs::write(&config, "").expect("written");
+    let (provider, client) = (Running::simulator(), client());
+    let mut server = serve(&provider.url, &data, &config);
+    let paths = ["/run/loop/v1/chat/completions", "/exp/trial/run/loop/v1/chat/completions"];
+    for path in paths {
+        assert_eq!(ask(&client, &server.url, "ann", path).await.status(), 200);
+    }
+    let runs = get(&client, format!("{}/api/v1/runs", server.url)).await;
+    let of_default = runs["runs"]
+        .as_array()
+        .and_then(|runs| runs.iter().find(|run| run["experiment"] == "Default"))
+        .and_then(|run| run["id"].as_str())
+        .expect("the run in the default experiment")
+        .to_owned();
+    let set = tapline(&["budgets", "set", "run", &of_default, "0.000001usd", "--url", &server.url]);
+    assert!(set.status.success(), "{}", text(&set));
+    let status = async |server: &Running, path: &str| ask(&client, &server.url, "ann", path).await.status();
+    assert_eq!(status(&server, paths[0]).await, 429);
+    assert_eq!(status(&server, "/exp/Default/run/loop/v1/chat/completions").await, 429);
+    assert_eq!(status(&server, &format!("/run/{of_default}/v1/chat/completions")).await, 429);
+    assert_eq!(status(&server, paths[1]).await, 200, "a run of that name elsewhere is another");
+    server.terminate();
+    let server = serve(&provider.url, &data, &config);
+    assert_eq!(status(&server, paths[0]).await, 429, "it is kept");
+    let cleared = tapline(&["budgets", "clear", &of_default, "--url", &server.url]);
+    assert!(cleared.status.success(), "{}", text(&cleared));
+    assert_eq!(status(&server, paths[0]).await, 200);
+}

@@ -161,6 +161,13 @@ impl Ledger {
     }
 
     pub(super) fn set_run(&mut self, run: &RunId, budget: RunBudget, spent: Option<&Spending>) {
+        // Calls name it, and their heads say no more.
+        if let Some(Spending { experiment: Some(experiment), run: Some(name), .. }) = spent {
+            self.learn(experiment.clone(), name, run);
+            if experiment == DEFAULT_EXPERIMENT {
+                self.learn(String::new(), name, run);
+            }
+        }
         self.runs.insert(run.clone(), budget);
         let account = self.accounts.entry(Self::run_key(run)).or_default();
         (account.said_near, account.said_used_up) = (false, false);

@@ -58,7 +58,7 @@ pub(super) async fn reprice(ask: &Ask, json: bool, reach: &Reach, output: &mut O
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: tapline cost reconcile openai-usage.csv --provider openai")]
+#[command(after_help = "Example: tapline cost reconcile openai-usage.csv --tolerance 5")]
 pub(in crate::cli) struct Reconcile {
     /// OpenAI's or Anthropic's usage or cost export: the API's JSON, or the console's CSV.
     bill: PathBuf,

@@ -60,6 +60,7 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
     if let Some(usage) = &mut response.usage {
         usage.web_searches =
             searches.or(usage.web_searches).or((tools.searches > 0).then_some(tools.searches));
+        usage.count(Meter::Image, tools.images);
         usage.count(Meter::FileSearch, tools.file_searches);
         usage.count(Meter::CodeSession, tools.containers.len() as u64);
     } else if searches.is_some() {
@@ -77,6 +78,8 @@ pub(super) fn object(body: &str, status: Option<u16>, notes: &mut Notes) -> Resp
 struct HostedTools {
     searches: u64,
     file_searches: u64,
+    /// Pictures, which cost what a model of pictures asks: nothing here says which.
+    images: u64,
     /// Ids: a container serves several calls.
     containers: BTreeSet<String>,
 }
@@ -91,6 +94,7 @@ impl HostedTools {
                 let action = action.and_then(json::text);
                 self.searches += u64::from(action.is_none_or(|action| action == "search"));
             }
+            Some("image_generation_call") => self.images += 1,
             Some("file_search_call") => self.file_searches += 1,
             Some("code_interpreter_call") => {
                 self.containers.extend(json::filled(container.or(id)));
