@@ -10,7 +10,7 @@ import time
 class Connection:
     def __init__(self, address: tuple[str, int]):
         self.address = address
-        self.socket = socket.create_connection(address, timeout=120)
+        self.socket = socket.create_connection(address, timeout=600)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import itertools
+import json
 import os
 import pathlib
 import shutil
@@ -12,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from load import Client
+from load import Client, request
 
 
 def kilobytes(file: pathlib.Path, name: str) -> int:
@@ -162,22 +164,40 @@ class Tapline(Target):
         client = self.client()
         experiment = client.ask("POST", CREATE_EXPERIMENT, {"name": f"filled-{runs}-{points}"})["experiment_id"]
         first = None
-        for row in filled_runs(runs):
-            body = {"experiment_id": experiment, "user_id": "ada", "run_name": row["name"], "start_time": row["start"]}
-            run = client.ask("POST", f"{API}/runs/create", body)["run"]["info"]["run_id"]
-            first = first or run
-            metrics = [{"key": key, "value": value, "timestamp": 1, "step": 0} for key, value in row["metrics"].items()]
-            batch = {"run_id": run, "metrics": metrics}
-            for kind in ("params", "tags"):
-                batch[kind] = [{"key": key, "value": value} for key, value in row[kind].items()]
-            client.ask("POST", f"{API}/runs/log-batch", batch)
-            client.ask("POST", f"{API}/runs/update", {"run_id": run, "status": "FINISHED", "end_time": row["start"] + 10})
+        pool = [self.client().connection for _ in range(16)]
+
+        def together(path: str, bodies: list[dict]) -> list[dict]:
+            for connection, body in zip(pool, bodies):
+                connection.send(request("POST", f"{API}/{path}", body))
+            answers = [connection.receive() for connection, _ in zip(pool, bodies)]
+            assert all(status == 200 for status, _ in answers), answers[0]
+            return [json.loads(answer) for _, answer in answers]
+
+        rows = filled_runs(runs)
+        while some := list(itertools.islice(rows, len(pool))):
+            heads = [
+                {"experiment_id": experiment, "user_id": "ada", "run_name": row["name"], "start_time": row["start"]}
+                for row in some
+            ]
+            ids = [made["run"]["info"]["run_id"] for made in together("runs/create", heads)]
+            first = first or ids[0]
+            together("runs/log-batch", [{"run_id": run, **logged(row)} for run, row in zip(ids, some)])
+            ends = [{"run_id": run, "status": "FINISHED", "end_time": row["start"] + 10} for run, row in zip(ids, some)]
+            together("runs/update", ends)
         for begin in range(0, points, 1000):
             metrics = [
                 {"key": "loss", "value": 1 / (n + 1), "timestamp": n, "step": n} for n in range(begin, begin + 1000)
             ]
             client.ask("POST", f"{API}/runs/log-batch", {"run_id": first, "metrics": metrics})
         return experiment, first
+
+
+def logged(row: dict) -> dict:
+    return {
+        "metrics": [{"key": key, "value": value, "timestamp": 1, "step": 0} for key, value in row["metrics"].items()],
+        "params": [{"key": key, "value": value} for key, value in row["params"].items()],
+        "tags": [{"key": key, "value": value} for key, value in row["tags"].items()],
+    }
 
 
 API = "/api/2.0/mlflow"
