@@ -153,11 +153,18 @@ impl App {
                 })
             })
         };
-        let upkeep = Upkeep::new(settings.upkeep, store.clone(), journal.clone(), Arc::clone(&fresh), now);
+        let artifacts = Artifacts::open(&settings.artifacts, directory)?;
+        let upkeep = Upkeep::new(
+            settings.upkeep,
+            store.clone(),
+            journal.clone(),
+            artifacts.clone(),
+            Arc::clone(&fresh),
+            now,
+        );
         let (upkeep_stop, upkeep_stopped) = watch::channel(false);
         let keeping = tokio::spawn(upkeep.clone().run(upkeep_stopped));
         let asked = api::operations::State { telemetry: telemetry.clone(), health };
-        let artifacts = Artifacts::open(&settings.artifacts, directory)?;
         let tracking = mlflow::State { store: store.clone(), artifacts, fresh: Arc::clone(&fresh), now };
         let prices: api::Prices = Arc::new(move || pricing.prices());
         let reading = api::State::new(store.clone(), fresh, now)

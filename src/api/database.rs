@@ -38,6 +38,9 @@ pub struct StoreReport {
     pub turns: u64,
     /// Requests of a known dialect whose body could not be cut and is kept as it came.
     pub uncut_bodies: u64,
+    /// Calls of which something cannot be read, so that the index does not have it: the file is damaged there.
+    #[serde(default)]
+    pub unread_calls: u64,
     pub dictionaries: Vec<DictionaryReport>,
     /// Bytes of each table and index.
     pub tables: BTreeMap<String, u64>,
@@ -74,6 +77,7 @@ pub(super) async fn report(Extract(state): Extract<State>, uri: Uri) -> Result<J
         contents: stats.contents,
         turns: stats.turns,
         uncut_bodies: stats.uncut_bodies,
+        unread_calls: state.store.unread_calls().await?,
         dictionaries: dictionaries
             .into_iter()
             .map(|dictionary| DictionaryReport {

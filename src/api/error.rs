@@ -47,6 +47,7 @@ impl IntoResponse for Failure {
             ErrorCode::Conflict => (StatusCode::CONFLICT, "conflict"),
             ErrorCode::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             ErrorCode::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            ErrorCode::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "damaged"),
             ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         let mut response = (status, Json(ErrorBody::new(code, self.0.message))).into_response();
@@ -77,6 +78,7 @@ mod tests {
             (ErrorCode::Conflict, 409),
             (ErrorCode::Unauthorized, 401),
             (ErrorCode::Busy, 503),
+            (ErrorCode::Damaged, 500),
             (ErrorCode::Internal, 500),
         ];
         for (code, expected) in codes {

@@ -74,6 +74,12 @@ async fn stats(common: Common, output: &mut Output) -> anyhow::Result<()> {
         "stored      {} calls, {} contents, {} turns, {} bodies uncut",
         report.calls, report.contents, report.turns, report.uncut_bodies
     ))?;
+    if report.unread_calls > 0 {
+        output.line(&format!(
+            "damaged     something of {} calls cannot be read; `tapline search` does not find it",
+            report.unread_calls
+        ))?;
+    }
     for one in &report.dictionaries {
         let size = figures::bytes(one.bytes);
         output
@@ -103,6 +109,9 @@ async fn gc(dry_run: bool, common: Common, output: &mut Output) -> anyhow::Resul
         report.swept.turns,
         figures::bytes(report.swept.bytes)
     ))?;
+    if report.swept.damaged > 0 {
+        output.line(&format!("{} stored rows are damaged and could not be read", report.swept.damaged))?;
+    }
     if !report.dry_run {
         output.line(&format!("the store is {} smaller", figures::bytes(report.freed_bytes)))?;
     }

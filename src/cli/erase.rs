@@ -74,6 +74,19 @@ pub(super) async fn run(args: Args, output: &mut Output) -> anyhow::Result<()> {
             figures::bytes(report.swept.bytes),
             report.journal_records
         ))?;
+        if report.artifacts > 0 {
+            output.line(&format!("erased the artifacts of {} runs and models", report.artifacts))?;
+        }
+        if report.artifacts_elsewhere > 0 {
+            output.line(&format!(
+                "the artifacts of {} runs and models are kept elsewhere and stay there",
+                report.artifacts_elsewhere
+            ))?;
+        }
+        if report.swept.damaged > 0 {
+            output
+                .line(&format!("{} stored rows are damaged and could not be read", report.swept.damaged))?;
+        }
         if report.dictionaries {
             output.line("dictionaries had learned from them: everything is packed anew")?;
         }

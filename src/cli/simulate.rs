@@ -15,6 +15,7 @@ use crate::simulate::{self, Config};
     x-simulate: error_after=5                      an error event after five events of a stream\n  \
     x-simulate: cut_after=5 | reset_after=5        the connection ends there, or is reset\n  \
     x-simulate: latency_ms=900;chunk_ms=20;stall_ms=3000;tokens=200;refuse\n  \
+    x-simulate: cache_miss;cache_diagnosis=tools_changed   the prompt cache serves nothing, and why it says so\n  \
     model: sim-small@status=503")]
 pub struct Args {
     /// Address to listen on; port 0 takes a free one.

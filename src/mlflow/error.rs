@@ -85,7 +85,7 @@ impl From<Error> for Failure {
             ErrorCode::Conflict => Code::ResourceAlreadyExists,
             ErrorCode::Unauthorized => Code::PermissionDenied,
             ErrorCode::Busy => Code::TemporarilyUnavailable,
-            ErrorCode::Internal => Code::InternalError,
+            ErrorCode::Internal | ErrorCode::Damaged => Code::InternalError,
         };
         Self { code, message: error.message }
     }

@@ -78,7 +78,7 @@ pub struct Arrival {
 }
 
 /// A body read back from the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredBody {
     pub bytes: Bytes,
     /// When each frame of a response came; empty for requests.

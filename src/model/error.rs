@@ -16,6 +16,8 @@ pub enum ErrorCode {
     Unauthorized,
     /// Try again later: locked, full, or overloaded.
     Busy,
+    /// What was stored is not what was stored: bytes that no longer say what they said. Trying again changes nothing.
+    Damaged,
     /// Ours or the machine's fault.
     Internal,
 }
@@ -48,8 +50,21 @@ impl Error {
         Self::new(ErrorCode::Busy, message)
     }
 
+    pub fn damaged(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Damaged, message)
+    }
+
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::Internal, message)
+    }
+}
+
+/// `None` for what is damaged: for those who step over it and go on.
+pub fn sound<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.code == ErrorCode::Damaged => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Head {
     pub(super) id: String,
     pub(super) created: u64,
     pub(super) model: String,
+    /// What the answer says of the prompt cache.
+    pub(super) diagnosis: Option<String>,
 }
 
 const FINGERPRINT: &str = "fp_51a7e5eed0";
@@ -297,7 +299,7 @@ mod tests {
     use crate::simulate::{answer, script::Script};
 
     fn head() -> Head {
-        Head { id: "chatcmpl-1".to_owned(), created: 1, model: "sim-large".to_owned() }
+        Head { id: "chatcmpl-1".to_owned(), created: 1, model: "sim-large".to_owned(), diagnosis: None }
     }
 
     fn ask(body: &Value) -> (Ask, Vec<Answer>) {

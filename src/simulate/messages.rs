@@ -144,8 +144,12 @@ fn stop_reason(answer: &Answer) -> &'static str {
 }
 
 fn message(head: &Head, content: Value, stop: Value, usage: Value) -> Value {
-    json!({"id": head.id, "type": "message", "role": "assistant", "model": head.model, "content": content,
-        "stop_reason": stop, "stop_sequence": null, "usage": usage})
+    let mut message = json!({"id": head.id, "type": "message", "role": "assistant", "model": head.model,
+        "content": content, "stop_reason": stop, "stop_sequence": null, "usage": usage});
+    if let Some(diagnosis) = &head.diagnosis {
+        message["diagnostics"] = json!({"cache_miss_reason": {"type": diagnosis}});
+    }
+    message
 }
 
 pub(super) fn whole(head: &Head, body: &Value, ask: &Ask, answer: &Answer, cached: usize) -> Value {
@@ -217,7 +221,7 @@ mod tests {
     fn run(body: &Value) -> (Value, String) {
         let ask = Ask::messages(body).unwrap();
         let answer = answer::answer(&ask, true, &Script::default(), &mut Dice::new(0, &[]));
-        let head = Head { id: "msg_1".to_owned(), created: 1, model: "claude-x".to_owned() };
+        let head = Head { id: "msg_1".to_owned(), created: 1, model: "claude-x".to_owned(), diagnosis: None };
         let events = events(&head, body, &ask, &answer, 32).concat();
         (whole(&head, body, &ask, &answer, 32), String::from_utf8(events).unwrap())
     }

@@ -92,6 +92,9 @@ fn object(head: &Head, body: &Value, ask: &Ask, answer: Option<&Answer>, cached:
     if ask.searches && answer.is_some() {
         object["tool_usage"] = json!({"web_search": {"num_requests": 1}});
     }
+    if let Some(diagnosis) = head.diagnosis.as_ref().filter(|_| answer.is_some()) {
+        object["prompt_cache_diagnostics"] = json!({"type": diagnosis});
+    }
     object
 }
 
@@ -289,7 +292,8 @@ mod tests {
     fn run(body: &Value) -> (Value, Vec<Value>) {
         let ask = Ask::responses(body, &[]).unwrap();
         let answer = answer::answer(&ask, true, &Script::default(), &mut Dice::new(0, &[]));
-        let head = Head { id: "resp_1".to_owned(), created: 1, model: "sim-large".to_owned() };
+        let head =
+            Head { id: "resp_1".to_owned(), created: 1, model: "sim-large".to_owned(), diagnosis: None };
         let events = events(&head, body, &ask, &answer, 0)
             .iter()
             .map(|event| {

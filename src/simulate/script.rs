@@ -32,6 +32,10 @@ pub(super) struct Script {
     /// Length of the answer.
     pub(super) tokens: Option<usize>,
     pub(super) refuse: bool,
+    /// The prompt cache serves nothing, whatever it has.
+    pub(super) cache_miss: bool,
+    /// What the answer says of the prompt cache: `tools_changed`.
+    pub(super) diagnosis: Option<String>,
 }
 
 impl Script {
@@ -71,12 +75,15 @@ impl Script {
                 "reset_after" => self.breaks = Some(Break::Reset(events()?)),
                 "tokens" => self.tokens = Some(number(100_000)?.max(1) as usize),
                 "refuse" => self.refuse = true,
+                "cache_miss" => self.cache_miss = true,
+                "cache_diagnosis" if !value.is_empty() => self.diagnosis = Some(value.to_owned()),
+                "cache_diagnosis" => return Err(wrong("a word such as tools_changed")),
                 other => {
                     return Err(Refusal::invalid(
                         Some("x-simulate"),
                         format!(
                             "expected status, retry_after, times, latency_ms, chunk_ms, stall_ms, error_after, \
-                             cut_after, reset_after, tokens or refuse in x-simulate, found {other:?}"
+                             cut_after, reset_after, tokens, refuse, cache_miss or cache_diagnosis in x-simulate, found {other:?}"
                         ),
                     ));
                 }
@@ -113,9 +120,15 @@ mod tests {
 
     #[test]
     fn a_typo_is_told() {
-        for wrong in
-            ["staus=429", "status=200", "status=x", "tokens=-1", "retry_after=NaN", "latency_ms=9999999"]
-        {
+        for wrong in [
+            "cache_diagnosis",
+            "staus=429",
+            "status=200",
+            "status=x",
+            "tokens=-1",
+            "retry_after=NaN",
+            "latency_ms=9999999",
+        ] {
             let refusal = Script::default().read(wrong).unwrap_err();
             assert_eq!(refusal.status, StatusCode::BAD_REQUEST, "{wrong}");
             assert!(refusal.message.contains("expected"), "{wrong}: {refusal}");

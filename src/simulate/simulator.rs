@@ -19,7 +19,7 @@ use super::{
     ask::Ask,
     audio,
     batches::{Batch, Stored},
-    cache::PromptCache,
+    cache::{PromptCache, Terms},
     call::{Call, MID_STREAM_ERROR, Reply, ok},
     chat::{self, Head},
     completions,
@@ -305,7 +305,12 @@ impl Simulator {
                 (Uuid::new_v4().simple().to_string(), now)
             }
         };
-        Head { id: format!("{prefix}{id}"), created, model: call.model.clone() }
+        Head {
+            id: format!("{prefix}{id}"),
+            created,
+            model: call.model.clone(),
+            diagnosis: call.script.diagnosis.clone(),
+        }
     }
 
     /// Draws for one choice: the same prompt gets the same words, streamed or not.
@@ -326,7 +331,8 @@ impl Simulator {
         let tools = call.body.get("tools").map(Value::to_string).unwrap_or_default();
         let turns = std::iter::once((tools.as_bytes(), ask.tool_tokens))
             .chain(ask.turns.iter().map(|turn| (turn.bytes.as_slice(), turn.tokens)));
-        (answers, lock(&self.cache).visit(&scope, turns))
+        let cached = lock(&self.cache).visit(&scope, turns, Terms::of(&call.model), Instant::now());
+        (answers, if call.script.cache_miss { 0 } else { cached })
     }
 
     fn chat(&self, call: &Call) -> Result<Reply, Refusal> {

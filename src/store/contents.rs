@@ -223,15 +223,15 @@ fn append_as(
     let mut statement = connection.prepare_cached(READ)?;
     let mut rows = statement.query([id])?;
     let Some(row) = rows.next()? else {
-        return Err(Error::internal(format!("expected content {id} in the store, found none")));
+        return Err(Error::damaged(format!("expected content {id} in the store, found none")));
     };
     let size: usize = row.get(0)?;
     let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
     let before = out.len();
     unpack(connection, unpacker, body, size, out)
-        .map_err(|error| Error::internal(format!("content {id}: {}", error.message)))?;
+        .map_err(|error| Error::new(error.code, format!("content {id}: {}", error.message)))?;
     if out.len() - before != size {
-        return Err(Error::internal(format!(
+        return Err(Error::damaged(format!(
             "expected {size} bytes of content {id}, found {}",
             out.len() - before
         )));
@@ -298,7 +298,7 @@ const PARENT: &str = "SELECT parent, content, depth FROM turns WHERE id = ?1";
 /// The contents on the path from the root to `turn`, which must be `count` long.
 pub(super) fn path(connection: &Connection, turn: i64, count: u64) -> Result<Vec<i64>, Error> {
     let broken =
-        || Error::internal(format!("expected a chain of {count} turns up to turn {turn}, found another"));
+        || Error::damaged(format!("expected a chain of {count} turns up to turn {turn}, found another"));
     let mut statement = connection.prepare_cached(PARENT)?;
     let mut contents = Vec::new();
     let mut at = turn;

@@ -56,7 +56,7 @@ pub(super) fn body(connection: &Connection, id: i64) -> Result<Vec<u8>, Error> {
         .prepare_cached(BODY)?
         .query_row([id], |row| row.get(0))
         .optional()?
-        .ok_or_else(|| Error::internal(format!("expected dictionary {id} in the store, found none")))
+        .ok_or_else(|| Error::damaged(format!("expected dictionary {id} in the store, found none")))
 }
 
 /// A dictionary as training found it.

@@ -15,6 +15,7 @@ use super::{
     rollups::Tally,
     runs, sessions,
     sweep::{self, Ids},
+    tracking::{self, from_runs, run_columns},
     writer::Write,
 };
 use crate::model::{CallId, Error, UnixNanos};
@@ -210,6 +211,43 @@ pub(super) fn drop_calls(write: &mut Write<'_>, sequences: &[i64], erased: bool)
     Ok(all)
 }
 
+/// A run or a logged model, and where its artifacts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactOwner {
+    pub id: String,
+    pub uri: String,
+}
+
+const RUNS: &str = concat!("SELECT ", run_columns!(), " ", from_runs!(), "WHERE r.experiment_id = ?1");
+const MODELS: &str = "SELECT id, artifact_uri FROM logged_models WHERE experiment_id = ?1";
+
+pub(super) fn artifact_owners(connection: &Connection, target: &Target) -> Result<Vec<ArtifactOwner>, Error> {
+    match target {
+        Target::Call(_) | Target::Session(_) => Ok(Vec::new()),
+        Target::Run(run) => {
+            let run = runs::run(connection, run)?.run;
+            Ok(vec![ArtifactOwner { id: run.id, uri: run.artifact_uri }])
+        }
+        Target::Experiment(experiment) => {
+            let id = runs::experiment(connection, experiment)?.experiment.id;
+            let mut owners = Vec::new();
+            let mut statement = connection.prepare_cached(RUNS)?;
+            let mut rows = statement.query([&id])?;
+            while let Some(row) = rows.next()? {
+                let (_, run) = tracking::read_run(row)?;
+                owners.push(ArtifactOwner { id: run.id, uri: run.artifact_uri });
+            }
+            let mut statement = connection.prepare_cached(MODELS)?;
+            let models =
+                statement.query_map([&id], |row| Ok(ArtifactOwner { id: row.get(0)?, uri: row.get(1)? }))?;
+            for model in models {
+                owners.push(model?);
+            }
+            Ok(owners)
+        }
+    }
+}
+
 /// Removes the run or experiment itself, once its calls are gone; one that got calls meanwhile stays.
 pub(super) fn drop_place(connection: &Connection, target: &Target) -> Result<bool, Error> {
     let gone = |statement: &str, id: &str| -> Result<bool, Error> {
@@ -232,6 +270,7 @@ pub(super) fn drop_place(connection: &Connection, target: &Target) -> Result<boo
             }
             gone("DELETE FROM run_totals WHERE experiment_id = ?1", &id)?;
             gone("DELETE FROM runs WHERE experiment_id = ?1", &id)?;
+            gone("DELETE FROM logged_models WHERE experiment_id = ?1", &id)?;
             if id == crate::model::run::DEFAULT_EXPERIMENT_ID {
                 return Ok(false);
             }

@@ -211,7 +211,7 @@ pub(super) fn decode_both(
     unpacker: &mut Unpacker,
     heads: &[u8],
 ) -> Result<(Vec<Header>, Vec<Header>), Error> {
-    let damaged = || Error::internal("expected the headers of a call, found damaged bytes");
+    let damaged = || Error::damaged("expected the headers of a call, found damaged bytes");
     if heads.is_empty() {
         return Ok(Default::default());
     }
@@ -278,7 +278,7 @@ pub(super) fn references(
     found: &mut Vec<i64>,
     templates: &mut Overridden,
 ) -> Result<(), Error> {
-    let damaged = || Error::internal("expected the headers of a call, found damaged bytes");
+    let damaged = || Error::damaged("expected the headers of a call, found damaged bytes");
     if heads.first() == Some(&JSON) {
         return Ok(());
     }
@@ -340,7 +340,7 @@ fn skip_differences(input: &mut &[u8]) -> Option<u64> {
 
 /// Heads with their packed lines packed better; `None` where none can be.
 pub(super) fn repacked(heads: &[u8], again: &mut Again<'_>) -> Result<Option<Vec<u8>>, Error> {
-    let damaged = || Error::internal("expected the headers of a call, found damaged bytes");
+    let damaged = || Error::damaged("expected the headers of a call, found damaged bytes");
     if heads.first() == Some(&JSON) {
         return Ok(None);
     }

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Store,
-    expiry::{self, Cutoffs, Found, Target},
+    expiry::{self, ArtifactOwner, Cutoffs, Found, Target},
     kinds,
     sweep::{self, Ids, Marks, Removing, Swept},
+    token_errors,
     traces::Traces,
     writer::Write,
 };
@@ -63,12 +64,22 @@ impl Store {
         self.in_slices(sequences, move |write, sequences| expiry::drop_calls(write, sequences, erased))
             .await?;
         // Read back whole by the next call that looks for its parent, so once and not in every slice.
-        let forget = |write: &mut Write<'_>| {
+        let forget = move |write: &mut Write<'_>| {
+            if erased {
+                kinds::drop_unused(write.connection)?;
+                write.interned.forget();
+                token_errors::drop_unused(write.connection)?;
+            }
             write.recent.forget();
             write.prompts.forget_calls();
             Ok(())
         };
         self.writer()?.write(forget).await
+    }
+
+    /// The runs and models of a target, with where their artifacts are.
+    pub async fn artifact_owners(&self, target: Target) -> Result<Vec<ArtifactOwner>, Error> {
+        self.readers.read(move |connection| expiry::artifact_owners(connection, &target)).await
     }
 
     /// Removes the run or experiment itself once it has no calls.
@@ -130,7 +141,7 @@ impl Store {
 
     async fn remove_unmarked(&self, marks: Marks, mut traces: Traces) -> Result<(Swept, Traces), Error> {
         let (mut marks, _) = self.mark(marks, Ids::default()).await?;
-        let (mut at, mut swept) = (Removing::default(), Swept::default());
+        let (mut at, mut swept) = (Removing::default(), marks.swept());
         while !at.done {
             (marks, traces, at, swept) = self
                 .writer()?

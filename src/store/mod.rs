@@ -59,15 +59,15 @@ use std::{
 use tokio::sync::broadcast;
 
 #[cfg(test)]
-pub(crate) use self::tests::sample_call;
+pub(crate) use self::tests::{damage, sample_call};
 use self::{dictionaries::Kind, place::Place, readers::Readers, texts::Texts, writer::Writer};
 pub use self::{
-    expiry::{Cutoffs, Found, Target},
+    expiry::{ArtifactOwner, Cutoffs, Found, Target},
     links::SessionsConfig,
     mlflow::MlflowDatabase,
     stats::{DictionaryStats, StoreStats},
     sweep::{Ids, Swept},
-    texts::{TextHit, TextHits, TextOrder, TextQuery},
+    texts::{TextHit, TextHits, TextOrder, TextQuery, Unindexed},
     traces::Traces,
     training::{Repacking, Training},
 };

@@ -174,7 +174,7 @@ impl Unpacker {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let damaged = |found: &dyn std::fmt::Display| {
-            Error::internal(format!("expected {size} packed bytes, found {found}"))
+            Error::damaged(format!("expected {size} packed bytes, found {found}"))
         };
         let mut input = packed;
         let decompressor = match take(&mut input) {

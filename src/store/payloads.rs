@@ -80,7 +80,7 @@ pub(super) fn body_at(
         Side::Response => {
             recipes::rebuild(connection, unpacker, &response, &mut bytes)?;
             let arrivals = arrivals::decode(&came, &bytes)
-                .ok_or_else(|| Error::internal("expected the arrivals of a body, found damaged bytes"))?;
+                .ok_or_else(|| Error::damaged("expected the arrivals of a body, found damaged bytes"))?;
             Ok(StoredBody { bytes: bytes.into(), arrivals })
         }
     }

@@ -299,7 +299,7 @@ fn texts(bytes: &[u8]) -> Vec<Range<usize>> {
 }
 
 fn damaged() -> Error {
-    Error::internal("expected a recipe, found damaged bytes")
+    Error::damaged("expected a recipe, found damaged bytes")
 }
 
 /// Appends what a recipe makes.

@@ -15,7 +15,7 @@ use super::{
     traces::Traces,
     writer::Write,
 };
-use crate::model::Error;
+use crate::model::{Error, error::sound};
 
 /// Rows of one slice that reads.
 const READ: i64 = 2_000;
@@ -71,6 +71,8 @@ pub(super) struct Marks {
     newest_turn: i64,
     /// By template, the lines that every head which uses it says otherwise.
     templates: Overridden,
+    /// Payloads and contents that cannot be read.
+    damaged: u64,
     stage: Stage,
     at: i64,
 }
@@ -96,6 +98,7 @@ impl Marks {
             newest_content,
             newest_turn,
             templates: Overridden::new(),
+            damaged: 0,
             stage: Stage::Payloads,
             at: 0,
         })
@@ -103,6 +106,11 @@ impl Marks {
 
     pub(super) fn done(&self) -> bool {
         self.stage == Stage::Done
+    }
+
+    /// Nothing yet, beside what cannot be read.
+    pub(super) fn swept(&self) -> Swept {
+        Swept { damaged: self.damaged, ..Swept::default() }
     }
 
     /// Marks what the next rows refer to; payloads in `skip` are taken for gone.
@@ -126,7 +134,10 @@ impl Marks {
                 continue;
             }
             let mut found = References::default();
-            payloads::references(connection, &mut unpacker, *sequence, &mut found, &mut self.templates)?;
+            let read =
+                payloads::references(connection, &mut unpacker, *sequence, &mut found, &mut self.templates);
+            // What cannot be put together again refers to what was read of it.
+            self.damaged += u64::from(sound(read)?.is_none());
             found.contents.into_iter().for_each(|id| self.contents.insert(id));
             found.turns.into_iter().for_each(|id| self.turns.insert(id));
         }
@@ -171,7 +182,8 @@ impl Marks {
             let id: i64 = row.get(0)?;
             last = Some(id);
             if self.contents.contains(id) {
-                found.of_content(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?;
+                let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+                self.damaged += u64::from(sound(found.of_content(body))?.is_none());
             }
         }
         found.contents.into_iter().for_each(|id| self.contents.insert(id));
@@ -192,11 +204,14 @@ pub struct Swept {
     pub turns: u64,
     /// Bytes of the contents as they are packed.
     pub bytes: u64,
+    /// Payloads and contents that stay and cannot be read: the file was damaged.
+    #[serde(default)]
+    pub damaged: u64,
 }
 
 /// What removing would come to: nothing is written.
 pub(super) fn measure(connection: &Connection, marks: &Marks) -> Result<Swept, Error> {
-    let mut swept = Swept::default();
+    let mut swept = marks.swept();
     let mut statement = connection.prepare_cached("SELECT id, length(body) FROM contents WHERE id <= ?1")?;
     let mut rows = statement.query([marks.newest_content])?;
     while let Some(row) = rows.next()? {

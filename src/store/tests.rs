@@ -47,6 +47,14 @@ fn count(directory: &TempDir, table: &str) -> i64 {
     outside(directory).query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
+/// Spoils the recipe of the call at `sequence`, and the newest message of all.
+pub(crate) fn damage(directory: &std::path::Path, sequence: i64) {
+    let connection = Connection::open(directory.join(FILE)).unwrap();
+    connection.execute("UPDATE payloads SET request = x'07' WHERE sequence = ?1", [sequence]).unwrap();
+    let newest = "UPDATE contents SET body = x'00' WHERE id = (SELECT max(content) FROM turns)";
+    assert_eq!(connection.execute(newest, []).unwrap(), 1);
+}
+
 fn id(number: u64) -> CallId {
     let mut bytes = [0u8; 16];
     bytes[..8].copy_from_slice(&(0x0197_0000_0000_0000 + (number << 16)).to_be_bytes());

@@ -71,3 +71,12 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<TokenError>, Error> {
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+const DROP_UNUSED: &str = "DELETE FROM token_errors WHERE model NOT IN (SELECT model FROM kinds)";
+
+/// Drops the lines of models that no call is of any more. What an erased call added to the line of a model that
+/// others are of as well stays: it is a sum of counts, and not kept by call.
+pub(super) fn drop_unused(connection: &Connection) -> Result<(), Error> {
+    connection.prepare_cached(DROP_UNUSED)?.execute([])?;
+    Ok(())
+}

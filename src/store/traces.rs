@@ -10,7 +10,7 @@ use super::{
     packing::Unpacker,
     payloads, training,
 };
-use crate::model::Error;
+use crate::model::{Error, error::sound};
 
 /// Bytes of a stretch: shorter ones are in anything.
 const STRETCH: usize = 12;
@@ -50,7 +50,8 @@ impl Traces {
             return Ok(());
         }
         let mut bytes = Vec::new();
-        payloads::packed_bytes(connection, &mut Unpacker::default(), sequence, &mut bytes)?;
+        // Of what is damaged as much as can be read.
+        sound(payloads::packed_bytes(connection, &mut Unpacker::default(), sequence, &mut bytes))?;
         self.look(&bytes);
         Ok(())
     }

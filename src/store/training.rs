@@ -9,7 +9,7 @@ use super::{
     packing::{Packer, Unpacker},
     recipes,
 };
-use crate::model::{Error, UnixNanos};
+use crate::model::{Error, UnixNanos, error::sound};
 
 /// Samples of one kind at most, and bytes of one sample and of all.
 const MOST_SAMPLES: i64 = 6_000;
@@ -59,7 +59,10 @@ pub(super) fn samples(connection: &Connection, kind: Kind) -> Result<Vec<Vec<u8>
                     .query_row([at], |row| Ok((row.get(0)?, row.get(1)?)))
                     .optional()?;
                 let Some((size, body)) = row else { continue };
-                recipes::append_content(connection, &mut unpacker, &body, size, &mut sample)?;
+                let read = recipes::append_content(connection, &mut unpacker, &body, size, &mut sample);
+                if sound(read)?.is_none() {
+                    continue;
+                }
             }
             Kind::Response => {
                 let row: Option<Vec<u8>> =
@@ -71,7 +74,9 @@ pub(super) fn samples(connection: &Connection, kind: Kind) -> Result<Vec<Vec<u8>
                     }
                     Ok(None)
                 };
-                recipes::repacked(&recipe, Kind::Response, &mut unpack)?;
+                if sound(recipes::repacked(&recipe, Kind::Response, &mut unpack))?.is_none() {
+                    continue;
+                }
             }
         }
         sample.truncate(LONGEST_SAMPLE);
@@ -158,7 +163,8 @@ pub(super) fn slice(connection: &Connection, at: Repacking) -> Result<(Repacking
         read += 1;
         let (id, size, before): (i64, usize, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         next.content = id;
-        if let Some(after) = recipes::repacked_content(&before, size, &mut again)? {
+        // What is damaged stays as it is.
+        if let Some(after) = sound(recipes::repacked_content(&before, size, &mut again))?.flatten() {
             found.push(Repacked::Content { id, before, after });
         }
     }
@@ -172,8 +178,10 @@ pub(super) fn slice(connection: &Connection, at: Repacking) -> Result<(Repacking
         let (sequence, heads, response): (i64, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         next.payload = sequence;
         let after = [
-            heads::repacked(&heads, &mut again)?.unwrap_or_else(|| heads.clone()),
-            recipes::repacked(&response, Kind::Response, &mut again)?.unwrap_or_else(|| response.clone()),
+            sound(heads::repacked(&heads, &mut again))?.flatten().unwrap_or_else(|| heads.clone()),
+            sound(recipes::repacked(&response, Kind::Response, &mut again))?
+                .flatten()
+                .unwrap_or_else(|| response.clone()),
         ];
         let before = [heads, response];
         if before != after {

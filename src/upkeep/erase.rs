@@ -3,8 +3,9 @@
 
 use super::Upkeep;
 use crate::{
+    artifacts::ArtifactPath,
     model::Error,
-    store::{Swept, Target},
+    store::{ArtifactOwner, Swept, Target},
 };
 
 /// What an erasure removed.
@@ -17,6 +18,11 @@ pub struct EraseReport {
     pub swept: Swept,
     /// The run or experiment itself is gone.
     pub place: bool,
+    /// Runs and models whose artifacts were removed, and those whose artifacts are not tapline's to remove.
+    #[serde(default)]
+    pub artifacts: u64,
+    #[serde(default)]
+    pub artifacts_elsewhere: u64,
     /// Dictionaries had learned from what was erased: everything was packed anew without them.
     pub dictionaries: bool,
 }
@@ -31,6 +37,7 @@ impl Upkeep {
             let store = &shared.store;
             (shared.fresh)().await;
             let targeted = store.targeted(target.clone()).await?;
+            let owners = store.artifact_owners(target.clone()).await?;
             if targeted.is_empty() && matches!(target, Target::Call(_) | Target::Session(_)) {
                 return Err(Error::not_found("expected calls to erase, found none stored".to_owned()));
             }
@@ -45,6 +52,8 @@ impl Upkeep {
             let traces = store.trace(sequences.clone()).await?;
             let places = store.unindex(sequences.clone()).await?;
             store.drop_calls(sequences, true).await?;
+            // Before the runs: what is cut off here is found and erased again by whoever tries again.
+            this.erase_artifacts(owners, &mut report).await?;
             report.place = store.drop_place(target).await?;
             let (swept, tainted) = store.sweep_tracing(traces).await?;
             report.swept = swept;
@@ -60,5 +69,27 @@ impl Upkeep {
             Ok(report)
         })
         .await
+    }
+
+    async fn erase_artifacts(
+        &self,
+        owners: Vec<ArtifactOwner>,
+        report: &mut EraseReport,
+    ) -> Result<(), Error> {
+        for owner in owners {
+            let Ok(mut path) = ArtifactPath::of_uri(&owner.uri) else {
+                report.artifacts_elsewhere += 1;
+                continue;
+            };
+            // `<id>/artifacts` is the owner's own folder with its id.
+            if let Some(own) = path.parent().map(ArtifactPath::parse).transpose()?
+                && own.name() == owner.id
+            {
+                path = own;
+            }
+            self.shared.artifacts.delete(&path).await?;
+            report.artifacts += 1;
+        }
+        Ok(())
     }
 }

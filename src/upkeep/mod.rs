@@ -23,6 +23,7 @@ pub use self::{
     retention::GcReport,
 };
 use crate::{
+    artifacts::Artifacts,
     journal::Journal,
     model::{Error, UnixNanos},
     store::Store,
@@ -41,6 +42,7 @@ struct Shared {
     config: Config,
     store: Store,
     journal: Journal,
+    artifacts: Artifacts,
     fresh: Fresh,
     now: fn() -> UnixNanos,
     /// Held by the one piece of work that removes or packs anew.
@@ -54,8 +56,16 @@ impl fmt::Debug for Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(config: Config, store: Store, journal: Journal, fresh: Fresh, now: fn() -> UnixNanos) -> Self {
-        Self { shared: Arc::new(Shared { config, store, journal, fresh, now, working: Mutex::new(()) }) }
+    pub fn new(
+        config: Config,
+        store: Store,
+        journal: Journal,
+        artifacts: Artifacts,
+        fresh: Fresh,
+        now: fn() -> UnixNanos,
+    ) -> Self {
+        let working = Mutex::new(());
+        Self { shared: Arc::new(Shared { config, store, journal, artifacts, fresh, now, working }) }
     }
 
     /// Works in the background until `stop` turns true: what has outlived its life goes, and dictionaries are

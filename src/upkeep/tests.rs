@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    artifacts::{self, ArtifactPath},
     journal,
     model::{
         CallId, SpanId,
@@ -14,7 +15,7 @@ use crate::{
         content::{Body, Part},
         record::{Opened, Record, Scope},
     },
-    store::{self, Side, Target, TextQuery},
+    store::{self, Side, Swept, Target, TextQuery},
 };
 
 const NOW: UnixNanos = UnixNanos(1_795_420_800 * UnixNanos::SECOND);
@@ -23,6 +24,7 @@ struct Kept {
     directory: TempDir,
     store: Store,
     journal: Journal,
+    artifacts: Artifacts,
     reader: journal::Reader,
     upkeep: Upkeep,
 }
@@ -32,8 +34,9 @@ fn keep(config: Config) -> Kept {
     let (journal, reader) = Journal::open(&journal::Config::default(), directory.path(), NOW).unwrap();
     let store = Store::open(&store::Config::default(), directory.path()).unwrap();
     let fresh: Fresh = Arc::new(|| Box::pin(std::future::ready(())));
-    let upkeep = Upkeep::new(config, store.clone(), journal.clone(), fresh, || NOW);
-    Kept { directory, store, journal, reader, upkeep }
+    let artifacts = Artifacts::open(&artifacts::Config::default(), directory.path()).unwrap();
+    let upkeep = Upkeep::new(config, store.clone(), journal.clone(), artifacts.clone(), fresh, || NOW);
+    Kept { directory, store, journal, artifacts, reader, upkeep }
 }
 
 fn message(role: &str, text: &str) -> Bytes {
@@ -263,4 +266,58 @@ async fn who_searches_has_the_index_catch_up() {
     assert_eq!(said, 120);
     assert_eq!(*kept.store.texts_wanted().borrow(), 0, "nobody waits any more");
     tokio::time::timeout(Duration::from_secs(60), indexer.end()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_experiment_goes_with_its_artifacts_and_models() {
+    let kept = keep(Config::default());
+    let Kept { store, upkeep, artifacts, directory, .. } = &kept;
+    let mut own = call(1, "s", 0, &[message("user", "a secret")], "Yes.");
+    own.placement.experiment = Some("secret".to_owned());
+    own.placement.run = Some("first".to_owned());
+    own.call.response_model = Some("model-of-secret".to_owned());
+    let sample = |model: &str| crate::model::call::TokenSample {
+        model: model.to_owned(),
+        held: crate::model::call::Held::Text,
+        input_reported: 10,
+        input_estimated: 9,
+        output_reported: 10,
+        output_estimated: 9,
+    };
+    own.token_sample = Some(sample("model-of-secret"));
+    let mut other = call(2, "t", 0, &[message("user", "no secret")], "No.");
+    other.call.response_model = Some("model-of-all".to_owned());
+    other.token_sample = Some(sample("model-of-all"));
+    store.settle(vec![own, other]).await.unwrap();
+    let run = store.run("first").await.unwrap().run;
+    let file = ArtifactPath::of_uri(&run.artifact_uri).unwrap().join("notes.txt").unwrap();
+    let text = futures_util::stream::iter([Ok(Bytes::from_static(b"canary artifact"))]);
+    artifacts.put(&file, Box::pin(text)).await.unwrap();
+    assert_eq!(files_with(directory.path(), "canary artifact").len(), 1);
+
+    let report = upkeep.erase(Target::Experiment("secret".to_owned())).await.unwrap();
+    assert_eq!((report.calls, report.place, report.artifacts, report.artifacts_elsewhere), (1, true, 1, 0));
+    assert_eq!(files_with(directory.path(), "canary artifact"), Vec::<String>::new());
+    assert!(!directory.path().join("artifacts").join(&run.experiment_id).join(&run.id).exists());
+    let models: Vec<_> = store.token_errors().await.unwrap().into_iter().map(|line| line.model).collect();
+    assert_eq!(models, ["model-of-all", "model-of-all"]);
+    assert_eq!(files_with(directory.path(), "model-of-secret"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_elsewhere_keeps_nothing_from_being_erased() {
+    let kept = keep(Config::default());
+    let Kept { store, upkeep, directory, .. } = &kept;
+    let text = |number: u8| format!("the words of {number} {}", "and so on ".repeat(20));
+    let calls: Vec<_> =
+        (1..=3).map(|number| call(number, "s", 0, &[message("user", &text(number))], "Yes.")).collect();
+    store.settle(calls).await.unwrap();
+    index(store);
+    store::damage(directory.path(), 2);
+    let report = upkeep.erase(Target::Call(CallId([1; 16]))).await.unwrap();
+    assert_eq!((report.calls, report.swept.damaged), (1, 1));
+    let report = upkeep.erase(Target::Session("s".to_owned())).await.unwrap();
+    assert_eq!((report.calls, report.swept.damaged), (2, 0));
+    assert_eq!(hits(store, "words").await, 0);
+    assert_eq!(upkeep.gc(false).await.unwrap().swept, Swept::default());
 }

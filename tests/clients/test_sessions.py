@@ -1,7 +1,8 @@
-"""Agents that name no session: openai-python's and LangChain's own histories are enough to find them by."""
+"""Agents that name no session: what openai-python, anthropic-python and LangChain resend is enough to find them by."""
 
 import threading
 
+import anthropic
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
@@ -85,3 +86,78 @@ def test_agents_that_run_at_once_are_a_session_each(servers, tmp_path):
             assert len(cities) == 1 and all(calls[step["id"]]["session"] == session["id"] for step in steps)
             seen += len(steps)
         assert seen == len(calls)
+
+
+def responses_agent(base_url: str, city: str) -> None:
+    """Each turn names the response before it and sends nothing again."""
+    client = openai.OpenAI(base_url=base_url, api_key=PROXIED_KEY, max_retries=0)
+    before = None
+    for question in (f"What grows in {city}?", "Go on.", "Go on."):
+        answer = client.responses.create(
+            model="sim-small", instructions=SYSTEM, input=question, previous_response_id=before
+        )
+        before = answer.id
+
+
+def streaming_agent(base_url: str, city: str) -> None:
+    """Resends the items that came back, streamed."""
+    client = openai.OpenAI(base_url=base_url, api_key=PROXIED_KEY, max_retries=0)
+    items: list = []
+    for question in (f"What is built in {city}?", "Go on.", "Go on."):
+        items.append({"role": "user", "content": question})
+        with client.responses.stream(model="sim-small", instructions=SYSTEM, input=items) as stream:
+            answer = stream.get_final_response()
+        items += [item.model_dump(exclude_none=True) for item in answer.output]
+
+
+def test_responses_are_found_by_their_id_and_by_their_items(servers, tmp_path):
+    direct, _ = servers
+    with serving(str(tmp_path), upstream=direct) as (tapline, _):
+        url = f"{tapline.url}/v1"
+        for agent, city in ((responses_agent, "Oslo"), (responses_agent, "Oslo"), (streaming_agent, "Oslo")):
+            agent(url, city)
+        client = openai.OpenAI(base_url=url, api_key=PROXIED_KEY, max_retries=0)
+        client.responses.create(model="sim-small", input="Hello.", conversation="conv_of_a_caller")
+        sessions = tapline.get("sessions")["sessions"]
+        assert sorted(session["calls"] for session in sessions) == [1, 3, 3, 3], sessions
+        (named,) = [session for session in sessions if not session["inferred"]]
+        assert named["id"] == "conv_of_a_caller"
+        rules = set()
+        for session in sessions:
+            steps = tapline.get(f"sessions/{session['id']}")["steps"]
+            assert [step["link"] and step["link"]["parent"] for step in steps[1:]] == [step["id"] for step in steps[:-1]]
+            rules |= {step["link"]["rule"] for step in steps[1:]}
+            log = tapline.get(f"sessions/{session['id']}/log")["entries"]
+            assert [len(entry["added"]) for entry in log[1:]] == [1] * (len(steps) - 1), log
+        assert rules == {"previous_response_id", "shared prefix"}
+
+
+def test_what_anthropic_is_asked_to_cache_is_in_the_ledger(servers, tmp_path):
+    direct, _ = servers
+    with serving(str(tmp_path), f"--upstreams=anthropic={direct}") as (tapline, _):
+        client = anthropic.Anthropic(
+            base_url=f"{tapline.url}/to/anthropic", api_key=PROXIED_KEY, max_retries=0
+        )
+        text = "You plan journeys, and you know each town by its wells. " * 160
+        messages: list = []
+        for question, simulate in (("Where to?", ""), ("And then?", ""), ("And last?", "cache_miss")):
+            messages.append(
+                {"role": "user", "content": [{"type": "text", "text": question, "cache_control": {"type": "ephemeral"}}]}
+            )
+            answer = client.messages.create(
+                model="claude-sonnet-4-5",
+                max_tokens=300,
+                system=[{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}],
+                messages=messages,
+                extra_headers={"x-simulate": simulate},
+            )
+            # Only the newest turn is marked, as agents do it.
+            del messages[-1]["content"][0]["cache_control"]
+            messages.append({"role": "assistant", "content": [block.model_dump() for block in answer.content]})
+        (session,) = tapline.get("sessions")["sessions"]
+        steps = tapline.get(f"sessions/{session['id']}")["steps"]
+        assert [step["link"] and step["link"]["kind"] for step in steps] == [None, "next_turn", "next_turn"]
+        ledger = [tapline.get(f"calls/{step['id']}")["cache"] for step in steps]
+        assert [entry["cause"] for entry in ledger] == [None, None, "provider"], ledger
+        assert ledger[2]["missed_tokens"] > 1024 and ledger[2]["lost_nano_usd"] > 0
+        assert session["missed_tokens"] == ledger[2]["missed_tokens"]

@@ -1,6 +1,9 @@
 //! The conversation chain over real traffic without any header: what `sessions`, `show --tree`, `log`, `blame` and
 //! `diff` say of it, at the command line and by HTTP.
 
+mod cache;
+mod links;
+
 use std::process::Command;
 
 use serde_json::{Value, json};

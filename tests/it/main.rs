@@ -6,6 +6,7 @@
 mod billing;
 mod chain;
 mod cost_truth;
+mod exact;
 mod harness;
 mod mlflow;
 mod proxy;

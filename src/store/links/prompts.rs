@@ -233,7 +233,7 @@ impl Resolver {
             let Some((base, kept, added)) = row else { break };
             if kept < wanted {
                 let mut added = unpack(&added).ok_or_else(|| {
-                    Error::internal(format!("expected the prompt of the call at {here}, found damaged bytes"))
+                    Error::damaged(format!("expected the prompt of the call at {here}, found damaged bytes"))
                 })?;
                 added.truncate(wanted - kept);
                 parts.push(added);

@@ -176,7 +176,7 @@ async fn damage_is_an_error_and_stays_where_it_is() {
     ] {
         other.execute(damage, []).unwrap();
         let error = store.body(id(1), Side::Request).await.unwrap_err();
-        assert_eq!(error.code, ErrorCode::Internal, "{damage}");
+        assert_eq!(error.code, ErrorCode::Damaged, "{damage}");
     }
 }
 

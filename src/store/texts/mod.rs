@@ -19,12 +19,13 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 pub use self::search::{TextHit, TextHits, TextOrder, TextQuery};
+use self::spoken::Going;
 use super::{Config, Store, contents::Generations, cursors, open};
 use crate::model::Error;
 
 pub(super) const FILE: &str = "search.db";
 const SCHEMA: &str = include_str!("schema.sql");
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Texts and turns that the indexing remembers, each.
 const REMEMBERED: usize = 1 << 16;
 /// Calls that are taken out in one transaction.
@@ -55,6 +56,19 @@ struct Writing {
     index: Connection,
     store: Connection,
     memory: Memory,
+}
+
+/// What was left behind by calls that were taken out of the index.
+#[derive(Debug, Default)]
+pub struct Unindexed {
+    /// Where they were.
+    places: BTreeSet<i64>,
+    /// What others may say as well, of places without a session.
+    shared: Vec<Going>,
+    /// The oldest of the calls.
+    after: i64,
+    /// Words are left that nothing mentions.
+    stale: bool,
 }
 
 /// What need not be read or asked again.
@@ -143,6 +157,12 @@ impl Shared {
         let version: i64 = index.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         match version {
             VERSION => {}
+            // Of an earlier version: made anew.
+            1..VERSION => {
+                drop(index);
+                self.remove()?;
+                return self.open();
+            }
             0 => index.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))?,
             other => {
                 return Err(Error::conflict(format!(
@@ -195,8 +215,7 @@ impl Shared {
                 return Ok((if cursors::last(&moment)? < at { None } else { Some(at) }, false));
             };
             drop(moment);
-            let heard: Vec<_> = spoken.iter().flat_map(spoken::Spoken::heard).collect();
-            update::add(writing, &heard, last)?;
+            update::add(writing, &spoken, last)?;
             Ok((Some(last), true))
         })?;
         let Some(indexed) = indexed else {
@@ -207,42 +226,57 @@ impl Shared {
         Ok(more)
     }
 
-    fn unindex(&self, sequences: &[i64]) -> Result<Vec<i64>, Error> {
-        let Some(last) = sequences.iter().copied().max() else { return Ok(Vec::new()) };
+    fn unindex(&self, sequences: &[i64]) -> Result<Unindexed, Error> {
+        let mut unindexed = Unindexed::default();
+        let Some(last) = sequences.iter().copied().max() else { return Ok(unindexed) };
         // What is indexed while it goes would stay: so all of it is indexed first. Not more: calls that come
         // meanwhile may come faster than they are indexed.
         while self.index_next(REMOVED_TOGETHER)? && *self.progress.borrow() < last {}
-        let mut places = BTreeSet::new();
         for sequences in sequences.chunks(REMOVED_TOGETHER) {
             self.write(|writing| {
                 let going = update::mentions(writing, sequences)?;
-                places.extend(going.iter().map(|one| one.place));
+                unindexed.places.extend(going.iter().map(|one| one.place));
+                unindexed.shared.extend(going.iter().filter(|one| one.may_be_shared()).copied());
                 let texts = spoken::texts(&writing.store, going)?;
-                update::remove(writing, texts)
+                unindexed.stale |= update::remove(writing, sequences, texts)?;
+                Ok(())
             })?;
         }
-        Ok(places.into_iter().collect())
+        unindexed.after = sequences.iter().copied().min().unwrap_or_default();
+        Ok(unindexed)
     }
 
-    fn reindex(&self, places: &[i64]) -> Result<(), Error> {
-        for place in places {
-            // Without a session it is as good as everything, and nothing is resent there.
-            let named = self.write(|writing| update::place(&writing.index, *place))?;
-            let named = named.filter(|[_, _, session]| !session.is_empty());
+    fn reindex(&self, unindexed: Unindexed) -> Result<(), Error> {
+        if unindexed.stale {
+            // Words whose text can no longer be read cannot be taken out one by one.
+            self.forget()?;
+            return self.write(|_| Ok(()));
+        }
+        for place in unindexed.places {
+            let Some(named) = self.write(|writing| update::place(&writing.index, place))? else { continue };
+            let [_, _, session] = &named;
+            // Without a session a place is as good as everything: it is looked through only as far as somebody
+            // is known to say again what went.
+            let mut wanted: Vec<Going> = Vec::new();
             let mut after = 0;
-            while let Some(named) = &named {
+            if session.is_empty() {
+                let of_place = unindexed.shared.iter().filter(|one| one.place == place).copied();
+                wanted = self.write(|writing| spoken::still_said(&writing.store, of_place.collect()))?;
+                after = unindexed.after;
+            }
+            while !session.is_empty() || !wanted.is_empty() {
                 let last = self.write(|writing| {
                     let moment = writing.store.unchecked_transaction()?;
-                    let spoken = spoken::in_place(&moment, &mut writing.memory, named, after, 64)?;
+                    let spoken = spoken::in_place(&moment, &mut writing.memory, &named, after, 64)?;
                     drop(moment);
-                    let heard: Vec<_> = spoken.iter().flat_map(spoken::Spoken::heard).collect();
-                    update::add(writing, &heard, 0)?;
+                    update::add(writing, &spoken, 0)?;
+                    update::missing(&writing.index, &mut wanted)?;
                     Ok(spoken.last().map(|spoken| spoken.sequence))
                 })?;
                 let Some(last) = last else { break };
                 after = last;
             }
-            self.write(|writing| update::drop_place(&writing.index, *place))?;
+            self.write(|writing| update::drop_place(&writing.index, place))?;
         }
         self.write(|writing| update::settle(&writing.index))
     }
@@ -251,6 +285,12 @@ impl Shared {
         let mut writing = self.writing();
         *writing = None;
         self.idle().clear();
+        self.remove()?;
+        self.progress.send_replace(0);
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<(), Error> {
         for file in [self.file.clone(), open::log_of(&self.file), shared_memory_of(&self.file)] {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -262,7 +302,6 @@ impl Shared {
                 _ => {}
             }
         }
-        self.progress.send_replace(0);
         Ok(())
     }
 }
@@ -321,17 +360,26 @@ impl Store {
             .await
     }
 
-    /// Takes calls out of the index, with the words that only they said; returns the places that they were in.
+    /// Takes calls out of the index, with the words that only they said; returns what `reindex` goes on from.
     /// Before their payloads go: the words are found again in them.
-    pub async fn unindex(&self, sequences: Vec<i64>) -> Result<Vec<i64>, Error> {
+    pub async fn unindex(&self, sequences: Vec<i64>) -> Result<Unindexed, Error> {
         self.writer()?;
         self.texts.aside(move |shared| shared.unindex(&sequences)).await
     }
 
-    /// Indexes again what is still said in places that calls were taken out of.
-    pub async fn reindex(&self, places: Vec<i64>) -> Result<(), Error> {
+    /// Indexes again what is still said in places that calls were taken out of. After the sweep: what nobody
+    /// refers to any more is not looked for.
+    pub async fn reindex(&self, unindexed: Unindexed) -> Result<(), Error> {
         self.writer()?;
-        self.texts.aside(move |shared| shared.reindex(&places)).await
+        self.texts.aside(move |shared| shared.reindex(unindexed)).await
+    }
+
+    /// Calls of which something could not be read, so that it is not found.
+    pub async fn unread_calls(&self) -> Result<u64, Error> {
+        if !self.texts.shared.file.exists() {
+            return Ok(0);
+        }
+        self.texts.aside(|shared| shared.read(update::unread)).await
     }
 
     /// Forgets the index of texts; indexing begins anew.

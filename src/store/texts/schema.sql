@@ -34,7 +34,17 @@ CREATE TABLE mentions (
 CREATE INDEX mentions_by_sequence ON mentions (sequence);
 CREATE INDEX mentions_by_place ON mentions (place, text);
 
+-- What further calls said in a place without a session: nobody else tells when the first of them goes.
+CREATE TABLE repeated (
+    text  INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    PRIMARY KEY (text, place)
+) STRICT, WITHOUT ROWID;
+
+-- Calls of which something could not be read: the store is damaged there.
+CREATE TABLE unread (sequence INTEGER PRIMARY KEY) STRICT;
+
 -- How far the store is indexed.
 CREATE TABLE progress (sequence INTEGER NOT NULL) STRICT;
 INSERT INTO progress VALUES (0);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -7,7 +7,7 @@ use super::{
     update::TextHash,
 };
 use crate::{
-    model::{Error, call::Call, filter::CallFilter},
+    model::{Error, call::Call, error::sound, filter::CallFilter},
     store::{
         packing::Unpacker,
         runs,
@@ -226,9 +226,9 @@ pub(in crate::store) fn show(
     let mut unpacker = Unpacker::default();
     let mut hits = Vec::new();
     for mention in mentions {
-        let Some((call, text)) =
-            spoken::text_at(connection, &mut unpacker, mention.sequence, mention.origin, mention.hash)?
-        else {
+        let found =
+            spoken::text_at(connection, &mut unpacker, mention.sequence, mention.origin, mention.hash);
+        let Some((call, text)) = sound(found)?.flatten() else {
             continue;
         };
         let (snippet, marks) = snippet(&text, &wanted);

@@ -13,6 +13,7 @@ use crate::{
         Error, UnixNanos,
         call::{Call, Dialect},
         content::StoredBody,
+        error::sound,
         exchange::Exchange,
         record::Outcome,
     },
@@ -55,12 +56,14 @@ impl Origin {
 #[derive(Debug, Clone)]
 pub(super) struct Spoken {
     pub(super) sequence: i64,
-    pub(super) call: Call,
+    /// Something of it cannot be read, so that it is missing here.
+    pub(super) damaged: bool,
+    call: Option<Call>,
     /// Messages that its place had not seen; without bytes where the text is known already.
-    pub(super) messages: Vec<(i64, Option<Vec<u8>>)>,
+    messages: Vec<(i64, Option<Vec<u8>>)>,
     /// The request without its conversation and tools.
-    pub(super) rest: Vec<u8>,
-    pub(super) response: StoredBody,
+    rest: Vec<u8>,
+    response: StoredBody,
 }
 
 /// A text and where it was said.
@@ -78,7 +81,7 @@ pub(super) struct Heard {
 impl Spoken {
     /// The texts of the call, decoded.
     pub(super) fn heard(&self) -> Vec<Heard> {
-        let call = &self.call;
+        let Some(call) = &self.call else { return Vec::new() };
         let one = |origin, text: Option<String>| Heard {
             sequence: self.sequence,
             experiment_id: call.experiment_id.clone(),
@@ -146,6 +149,10 @@ const IN_PLACE: &str = "
     SELECT sequence FROM spans
     WHERE session = ?1 AND experiment_id = ?2 AND coalesce(run_id, '') = ?3 AND sequence > ?4
     ORDER BY sequence LIMIT ?5";
+const ALONE: &str = "
+    SELECT sequence FROM spans
+    WHERE coalesce(session, '') = ?1 AND experiment_id = ?2 AND coalesce(run_id, '') = ?3 AND sequence > ?4
+    ORDER BY sequence LIMIT ?5";
 
 /// The next calls of a place.
 pub(super) fn in_place(
@@ -156,7 +163,7 @@ pub(super) fn in_place(
     limit: i64,
 ) -> Result<Vec<Spoken>, Error> {
     let sequences: Vec<i64> = connection
-        .prepare_cached(IN_PLACE)?
+        .prepare_cached(if session.is_empty() { ALONE } else { IN_PLACE })?
         .query_map(rusqlite::params![session, experiment, run, after, limit], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     all(connection, memory, sequences)
@@ -170,32 +177,63 @@ fn all(connection: &Connection, memory: &mut Memory, sequences: Vec<i64>) -> Res
         if size > READ_TOGETHER {
             break;
         }
-        let Some(call) = calls::by_sequence(connection, &mut unpacker, sequence)? else { continue };
-        let outline = payloads::outline(connection, &mut unpacker, sequence)?;
-        let place = place(&call);
-        let mut messages = Vec::new();
-        for tip in outline.tips {
-            let mut at = tip;
-            while at != 0 && memory.turns.get(&(place, at)).is_none() {
-                memory.turns.put((place, at), ());
-                let Some((parent, content)) = contents::turn_at(connection, at)? else { break };
-                let mut bytes = None;
-                if memory.texts.get(&content).is_none() {
-                    let mut read = Vec::new();
-                    contents::append(connection, &mut unpacker, content, &mut read)?;
-                    bytes = Some(read);
-                }
-                messages.push((content, bytes));
-                at = parent;
-            }
+        let one = one(connection, memory, &mut unpacker, sequence)?;
+        if one.damaged {
+            tracing::warn!(sequence, "what a call said cannot be read; the rest of it is indexed");
         }
-        // The oldest first, as they were said.
-        messages.reverse();
-        let response = payloads::body_at(connection, &mut unpacker, sequence, Side::Response)?;
-        size += outline.rest.len() + response.bytes.len();
-        size += messages.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Vec::len).sum::<usize>();
-        spoken.push(Spoken { sequence, call, messages, rest: outline.rest, response });
+        size += one.rest.len() + one.response.bytes.len();
+        size += one.messages.iter().filter_map(|(_, bytes)| bytes.as_ref()).map(Vec::len).sum::<usize>();
+        spoken.push(one);
     }
+    Ok(spoken)
+}
+
+/// What is damaged is stepped over: one call must not keep all others out of the index.
+fn one(
+    connection: &Connection,
+    memory: &mut Memory,
+    unpacker: &mut Unpacker,
+    sequence: i64,
+) -> Result<Spoken, Error> {
+    let mut spoken = Spoken {
+        sequence,
+        damaged: false,
+        call: sound(calls::by_sequence(connection, unpacker, sequence))?.flatten(),
+        messages: Vec::new(),
+        rest: Vec::new(),
+        response: StoredBody::default(),
+    };
+    let Some(call) = &spoken.call else { return Ok(Spoken { damaged: true, ..spoken }) };
+    let place = place(call);
+    let outline = sound(payloads::outline(connection, unpacker, sequence))?;
+    let response = sound(payloads::body_at(connection, unpacker, sequence, Side::Response))?;
+    spoken.damaged = outline.is_none() || response.is_none();
+    let outline = outline.unwrap_or_default();
+    for tip in outline.tips {
+        let mut at = tip;
+        while at != 0 && memory.turns.get(&(place, at)).is_none() {
+            memory.turns.put((place, at), ());
+            let Some((parent, content)) = contents::turn_at(connection, at)? else {
+                spoken.damaged = true;
+                break;
+            };
+            at = parent;
+            let mut bytes = None;
+            if memory.texts.get(&content).is_none() {
+                let mut read = Vec::new();
+                if sound(contents::append(connection, unpacker, content, &mut read))?.is_none() {
+                    spoken.damaged = true;
+                    continue;
+                }
+                bytes = Some(read);
+            }
+            spoken.messages.push((content, bytes));
+        }
+    }
+    // The oldest first, as they were said.
+    spoken.messages.reverse();
+    spoken.rest = outline.rest;
+    spoken.response = response.unwrap_or_default();
     Ok(spoken)
 }
 
@@ -223,6 +261,35 @@ pub(super) struct Going {
     pub(super) origin: Origin,
     /// Nobody else mentions the text.
     pub(super) last: bool,
+    pub(super) hash: TextHash,
+    /// In a place without a session.
+    pub(super) alone: bool,
+    /// Another call of the place is known to have said it, too.
+    pub(super) repeated: bool,
+}
+
+impl Going {
+    /// A message may be one of other calls that were not read again because it was known.
+    pub(super) fn may_be_shared(&self) -> bool {
+        self.alone && (self.repeated || matches!(self.origin, Origin::Content(_)))
+    }
+}
+
+/// Of what may be shared, what the store still has.
+pub(super) fn still_said(connection: &Connection, shared: Vec<Going>) -> Result<Vec<Going>, Error> {
+    let mut exists = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM contents WHERE id = ?1)")?;
+    let mut left = Vec::new();
+    for one in shared {
+        let said = one.repeated
+            || match one.origin {
+                Origin::Content(id) => exists.query_row([id], |row| row.get(0))?,
+                Origin::Request | Origin::Response => false,
+            };
+        if said {
+            left.push(one);
+        }
+    }
+    Ok(left)
 }
 
 /// Finds the words again of texts whose last mention goes.
@@ -233,17 +300,19 @@ pub(super) fn texts(connection: &Connection, going: Vec<Going>) -> Result<Vec<(G
     for one in going {
         let mut candidates = Vec::new();
         if one.last {
-            let call = calls::by_sequence(connection, &mut unpacker, one.sequence)?;
+            let call = sound(calls::by_sequence(connection, &mut unpacker, one.sequence))?.flatten();
             match (one.origin, call) {
                 (Origin::Content(id), call) => {
                     let dialect = call.map_or(Dialect::ChatCompletions, |call| call.dialect);
                     let mut bytes = Vec::new();
-                    contents::append(connection, &mut unpacker, id, &mut bytes)?;
-                    candidates.push(message_text(dialect, &bytes));
+                    if sound(contents::append(connection, &mut unpacker, id, &mut bytes))?.is_some() {
+                        candidates.push(message_text(dialect, &bytes));
+                    }
                 }
                 (origin, Some(call)) => {
                     if let Entry::Vacant(new) = known.entry(one.sequence) {
-                        new.insert(beside_at(connection, &mut unpacker, one.sequence, &call)?);
+                        let texts = sound(beside_at(connection, &mut unpacker, one.sequence, &call))?;
+                        new.insert(texts.unwrap_or_default());
                     }
                     let all = known.get(&one.sequence).into_iter().flatten();
                     candidates.extend(all.filter(|(of, _)| *of == origin).map(|(_, text)| text.clone()));

@@ -126,3 +126,70 @@ async fn an_index_of_another_store_is_made_anew() {
     assert_eq!(hits(&store, "two", CallFilter::default()).await.len(), 0);
     assert_eq!(hits(&store, "three", CallFilter::default()).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_stepped_over_and_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&Config::default(), directory.path()).unwrap();
+    let said = |number, text: &str| call(number, "a", &[message("user", text)], "Yes.");
+    store
+        .settle(vec![said(1, "one oak"), said(2, "two oaks and a fern"), said(3, "three elms")])
+        .await
+        .unwrap();
+    let other = Connection::open(directory.path().join(crate::store::FILE)).unwrap();
+    let damage = "
+        UPDATE contents SET body = x'00' WHERE id = (
+            SELECT content FROM turns ORDER BY id LIMIT 1 OFFSET 1
+        )";
+    assert_eq!(other.execute(damage, []).unwrap(), 1);
+    index(&store);
+    assert_eq!(store.texts_caught_up(Duration::ZERO).await.unwrap(), 0, "it does not stop there");
+    assert_eq!(store.unread_calls().await.unwrap(), 1);
+    let any = CallFilter::default;
+    assert_eq!((hits(&store, "oak", any()).await.len(), hits(&store, "elms", any()).await.len()), (1, 1));
+    assert_eq!(hits(&store, "fern", any()).await.len(), 0);
+    assert_eq!(hits(&store, "yes", any()).await.len(), 1, "its answer is there");
+
+    // Damaged once it was indexed: its words cannot be taken out by themselves.
+    other
+        .execute("UPDATE contents SET body = x'00' WHERE id = (SELECT min(content) FROM turns)", [])
+        .unwrap();
+    let unindexed = store.unindex(vec![1, 2]).await.unwrap();
+    store.drop_calls(vec![1, 2], true).await.unwrap();
+    let swept = store.sweep().await.unwrap();
+    assert_eq!(swept.damaged, 0, "{swept:?}");
+    store.reindex(unindexed).await.unwrap();
+    index(&store);
+    assert_eq!((hits(&store, "oak", any()).await.len(), hits(&store, "elms", any()).await.len()), (0, 1));
+    assert_eq!(store.unread_calls().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_calls_without_a_session_share_outlives_the_first_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&Config::default(), directory.path()).unwrap();
+    let alone = |number, text: &str, answer: &str| {
+        let mut one = call(number, "", &[message("system", "Sort the mail."), message("user", text)], answer);
+        one.call.session = None;
+        one
+    };
+    store
+        .settle(vec![
+            alone(1, "an invoice", "Bills it is."),
+            alone(2, "a love letter", "Private it is."),
+            alone(3, "another invoice", "Bills it is."),
+        ])
+        .await
+        .unwrap();
+    index(&store);
+    let any = CallFilter::default;
+    for (gone, mail, bills) in [(1, 1, 1), (2, 1, 1), (3, 0, 0)] {
+        let unindexed = store.unindex(vec![gone]).await.unwrap();
+        store.drop_calls(vec![gone], true).await.unwrap();
+        store.sweep().await.unwrap();
+        store.reindex(unindexed).await.unwrap();
+        assert_eq!(hits(&store, "mail", any()).await.len(), mail, "without {gone}");
+        assert_eq!(hits(&store, "bills", any()).await.len(), bills, "without {gone}");
+    }
+    assert_eq!(hits(&store, "invoice OR letter", any()).await.len(), 0);
+}

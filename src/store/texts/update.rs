@@ -4,9 +4,18 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Writing,
-    spoken::{Going, Heard, Origin},
+    spoken::{Going, Origin, Spoken},
 };
 use crate::model::Error;
+
+pub(super) fn unread(connection: &Connection) -> Result<u64, Error> {
+    // An index of an earlier version has no such table until a server makes it anew.
+    const THERE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'unread')";
+    if !connection.prepare_cached(THERE)?.query_row([], |row| row.get::<_, bool>(0))? {
+        return Ok(0);
+    }
+    Ok(connection.prepare_cached("SELECT count(*) FROM unread")?.query_row([], |row| row.get(0))?)
+}
 
 pub(super) fn progress(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.prepare_cached("SELECT sequence FROM progress")?.query_row([], |row| row.get(0))?)
@@ -20,19 +29,27 @@ const NEW_PLACE: &str = "INSERT INTO places (experiment_id, run_id, session) VAL
 const MENTION: &str = "
     INSERT OR IGNORE INTO mentions (text, place, sequence, origin) VALUES (?1, ?2, ?3, ?4)";
 
-/// Adds texts in one transaction, with how far the store is then indexed.
-pub(super) fn add(writing: &mut Writing, heard: &[Heard], sequence: i64) -> Result<(), Error> {
-    let added = try_add(writing, heard, sequence);
+const UNREAD: &str = "INSERT OR IGNORE INTO unread (sequence) VALUES (?1)";
+const REPEATED: &str = "
+    INSERT OR IGNORE INTO repeated (text, place)
+    SELECT text, place FROM mentions WHERE text = ?1 AND place = ?2 AND sequence <> ?3";
+
+/// Adds what calls brought in, in one transaction, with how far the store is then indexed.
+pub(super) fn add(writing: &mut Writing, spoken: &[Spoken], sequence: i64) -> Result<(), Error> {
+    let added = try_add(writing, spoken, sequence);
     if added.is_err() {
         writing.memory.clear();
     }
     added
 }
 
-fn try_add(writing: &mut Writing, heard: &[Heard], sequence: i64) -> Result<(), Error> {
+fn try_add(writing: &mut Writing, spoken: &[Spoken], sequence: i64) -> Result<(), Error> {
     let memory = &mut writing.memory;
     let transaction = writing.index.transaction()?;
-    for one in heard {
+    for damaged in spoken.iter().filter(|spoken| spoken.damaged) {
+        transaction.prepare_cached(UNREAD)?.execute([damaged.sequence])?;
+    }
+    for one in spoken.iter().flat_map(Spoken::heard) {
         let known = match one.origin {
             Origin::Content(id) => memory.texts.get(&id),
             Origin::Request | Origin::Response => None,
@@ -68,12 +85,10 @@ fn try_add(writing: &mut Writing, heard: &[Heard], sequence: i64) -> Result<(), 
                 transaction.last_insert_rowid()
             }
         };
-        transaction.prepare_cached(MENTION)?.execute(params![
-            text,
-            place,
-            one.sequence,
-            one.origin.number()
-        ])?;
+        let mention = params![text, place, one.sequence, one.origin.number()];
+        if transaction.prepare_cached(MENTION)?.execute(mention)? == 0 && one.session.is_empty() {
+            transaction.prepare_cached(REPEATED)?.execute([text, place, one.sequence])?;
+        }
     }
     transaction.prepare_cached("UPDATE progress SET sequence = max(sequence, ?1)")?.execute([sequence])?;
     transaction.commit()?;
@@ -85,7 +100,10 @@ const OF_CALL: &str = "
         NOT EXISTS (
             SELECT 1 FROM mentions AS o WHERE o.text = m.text
             AND o.sequence NOT IN (SELECT value FROM json_each(?2))
-        )
+        ),
+        (SELECT hash FROM text_hashes AS h WHERE h.text = m.text),
+        EXISTS (SELECT 1 FROM places AS p WHERE p.id = m.place AND p.session = ''),
+        EXISTS (SELECT 1 FROM repeated AS r WHERE r.text = m.text AND r.place = m.place)
     FROM mentions AS m WHERE m.sequence = ?1";
 
 /// What calls mention, and whether nobody else does.
@@ -101,6 +119,9 @@ pub(super) fn mentions(writing: &mut Writing, sequences: &[i64]) -> Result<Vec<G
                 sequence: row.get(2)?,
                 origin: Origin::of(row.get(3)?),
                 last: row.get(4)?,
+                hash: row.get::<_, Option<TextHash>>(5)?.unwrap_or_default(),
+                alone: row.get(6)?,
+                repeated: row.get(7)?,
             })
         })?;
         for row in rows {
@@ -111,11 +132,20 @@ pub(super) fn mentions(writing: &mut Writing, sequences: &[i64]) -> Result<Vec<G
 }
 
 /// Removes mentions, and texts that nobody mentions any more. An index without the text's own row takes it out
-/// by its words, so those must be the very same: they are looked at by their hash.
-pub(super) fn remove(writing: &mut Writing, going: Vec<(Going, Vec<String>)>) -> Result<(), Error> {
+/// by its words, so those must be the very same: they are looked at by their hash. True where words are left of a
+/// text that could not be found again.
+pub(super) fn remove(
+    writing: &mut Writing,
+    sequences: &[i64],
+    going: Vec<(Going, Vec<String>)>,
+) -> Result<bool, Error> {
     // What was known may be gone now.
     writing.memory.clear();
     let transaction = writing.index.transaction()?;
+    let mut stale = false;
+    for sequence in sequences {
+        transaction.prepare_cached("DELETE FROM unread WHERE sequence = ?1")?.execute([sequence])?;
+    }
     for (one, candidates) in going {
         for text in candidates {
             let hash = hash(text.as_bytes());
@@ -127,8 +157,32 @@ pub(super) fn remove(writing: &mut Writing, going: Vec<(Going, Vec<String>)>) ->
         }
         let delete = "DELETE FROM mentions WHERE text = ?1 AND place = ?2";
         transaction.prepare_cached(delete)?.execute([one.text, one.place])?;
+        let delete = "DELETE FROM repeated WHERE text = ?1 AND place = ?2";
+        transaction.prepare_cached(delete)?.execute([one.text, one.place])?;
+        if one.last {
+            let known = "SELECT EXISTS (SELECT 1 FROM text_hashes WHERE text = ?1)";
+            let left: bool = transaction.prepare_cached(known)?.query_row([one.text], |row| row.get(0))?;
+            stale |= left;
+        }
     }
     transaction.commit()?;
+    Ok(stale)
+}
+
+/// Leaves of texts those that their place does not mention.
+pub(super) fn missing(connection: &Connection, wanted: &mut Vec<Going>) -> Result<(), Error> {
+    const MENTIONED: &str = "
+        SELECT EXISTS (
+            SELECT 1 FROM text_hashes AS h JOIN mentions AS m ON m.text = h.text WHERE h.hash = ?1 AND m.place = ?2
+        )";
+    let mut mentioned = connection.prepare_cached(MENTIONED)?;
+    let mut left = Vec::new();
+    for one in wanted.drain(..) {
+        if !mentioned.query_row(params![one.hash, one.place], |row| row.get(0))? {
+            left.push(one);
+        }
+    }
+    *wanted = left;
     Ok(())
 }
 

@@ -1,24 +1,22 @@
 //! `make bench-sessions`: how well sessions are found in traffic whose true sessions are known, and what finding
-//! and opening them costs. Prints Markdown; fails below the targets of precision and recall.
+//! and opening them costs. Prints Markdown; fails below the targets of precision and recall. `-- growth 1000`:
+//! so many conversations of 200 turns at once; `-- texts 1000000`: searching so many texts, and removing them
+//! while others write.
 
 #![expect(clippy::print_stdout, reason = "what was found is its output")]
 
 mod feed;
+mod growth;
 mod scenarios;
 mod score;
+mod texts;
 mod world;
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
-use tapline::{
-    model::{UnixNanos, filter::SessionFilter},
-    store::{Config, Store},
-};
+use tapline::store::{Config, Store};
 
-use crate::{
-    score::{Placed, score},
-    world::{Answer, Client, SECOND, Talk, Wire, World},
-};
+use crate::score::{Placed, score};
 
 const PRECISION: f64 = 0.99;
 const RECALL: f64 = 0.95;
@@ -27,11 +25,22 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 
 fn main() -> ExitCode {
     // `cargo bench` adds flags of its own.
-    let size = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(4);
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
+    let size = arguments.iter().find_map(|argument| argument.parse::<usize>().ok());
+    let named = |name: &str| arguments.iter().any(|argument| argument == name);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     let reached = runtime.block_on(async {
-        let reached = agreement(size).await;
-        growth(1_000).await;
+        if named("growth") {
+            growth::many(size.unwrap_or(1_000), 200).await;
+            return true;
+        }
+        if named("texts") {
+            texts::texts(size.unwrap_or(1_000_000)).await;
+            return true;
+        }
+        let reached = agreement(size.unwrap_or(4) as u64).await;
+        growth::one(1_000).await;
+        growth::many(50, 200).await;
         reached
     });
     if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -90,62 +99,4 @@ fn line(name: &str, score: score::Score) {
         "| {name} | {} | {} | {:.4} | {:.4} |",
         score.calls, score.sessions, score.precision, score.recall
     );
-}
-
-/// One conversation of many turns, each call resending everything: what a call costs as the history grows, and
-/// what opening the session costs.
-async fn growth(turns: usize) {
-    let mut world = World::new(7);
-    let client = Client { key: "key".to_owned(), host: "10.0.0.1".to_owned(), pool: 1 };
-    let mut talk = Talk::new(&mut world, "growth", client, Wire::Chat, UnixNanos::DAY);
-    talk.system = Some("You are a helpful assistant.".to_owned());
-    for _ in 0..turns {
-        let (question, count) = (world.dice.words(12), 12 + world.dice.below(12));
-        let answer = Answer::text(world.dice.words(count));
-        talk.turn(&mut world, question, &answer);
-        talk.now += SECOND;
-    }
-    let calls = world.finish();
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let store = Store::open(&Config::default(), directory.path()).expect("a store opens");
-    let settler = feed::settler();
-    println!("| turns of history | body, KB | decoding, µs | per KB, µs | storing with linking, µs |");
-    println!("| ---: | ---: | ---: | ---: | ---: |");
-    let step = turns / 5;
-    let (mut decoding, mut storing, mut bytes) = (0.0, 0.0, 0usize);
-    for (number, call) in calls.iter().enumerate() {
-        let mut finished = feed::finished(number, call);
-        bytes += finished.sent.len();
-        let begun = Instant::now();
-        let settled = settler.settle(&mut finished);
-        decoding += begun.elapsed().as_secs_f64();
-        let begun = Instant::now();
-        store.settle(vec![settled]).await.expect("the store takes calls");
-        storing += begun.elapsed().as_secs_f64();
-        if (number + 1) % step == 0 {
-            let (calls, kilobytes) = (step as f64, bytes as f64 / 1_000.0);
-            println!(
-                "| {}–{} | {:.0} | {:.0} | {:.1} | {:.0} |",
-                number + 1 - step,
-                number + 1,
-                kilobytes / calls,
-                decoding * 1e6 / calls,
-                decoding * 1e6 / kilobytes,
-                storing * 1e6 / calls
-            );
-            (decoding, storing, bytes) = (0.0, 0.0, 0);
-        }
-    }
-    let sessions =
-        store.sessions(SessionFilter::default(), 10, None).await.expect("the store gives sessions");
-    let mut best = f64::MAX;
-    for _ in 0..5 {
-        let begun = Instant::now();
-        let session = store.session(&sessions[0].id).await.expect("the session is there");
-        let steps = store.session_calls(&session.id, turns).await.expect("its calls are there");
-        best = best.min(begun.elapsed().as_secs_f64());
-        assert_eq!(steps.len(), turns, "all calls are of one session");
-    }
-    println!("\nopening a session of {turns} calls: {:.1} ms", best * 1e3);
-    store.close().await;
 }
