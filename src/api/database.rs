@@ -161,9 +161,8 @@ pub(super) async fn erase_call(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Json<EraseReport>, Failure> {
-    Params::read(&uri, &[])?;
     let id: CallId = state.store.call(&id).await?.id;
-    erase(&state, Target::Call(id)).await
+    erase(&state, &uri, Target::Call(id)).await
 }
 
 /// Erase the calls of a session.
@@ -183,9 +182,8 @@ pub(super) async fn erase_session(
     Path(session): Path<String>,
     uri: Uri,
 ) -> Result<Json<EraseReport>, Failure> {
-    Params::read(&uri, &[])?;
     let session = state.store.session(&session).await?.id;
-    erase(&state, Target::Session(session)).await
+    erase(&state, &uri, Target::Session(session)).await
 }
 
 /// Erase a run with its calls.
@@ -205,8 +203,7 @@ pub(super) async fn erase_run(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Json<EraseReport>, Failure> {
-    Params::read(&uri, &[])?;
-    erase(&state, Target::Run(id)).await
+    erase(&state, &uri, Target::Run(id)).await
 }
 
 /// Erase an experiment with its runs and calls; the default one itself stays.
@@ -226,10 +223,10 @@ pub(super) async fn erase_experiment(
     Path(id): Path<String>,
     uri: Uri,
 ) -> Result<Json<EraseReport>, Failure> {
-    Params::read(&uri, &[])?;
-    erase(&state, Target::Experiment(id)).await
+    erase(&state, &uri, Target::Experiment(id)).await
 }
 
-async fn erase(state: &State, target: Target) -> Result<Json<EraseReport>, Failure> {
+async fn erase(state: &State, uri: &Uri, target: Target) -> Result<Json<EraseReport>, Failure> {
+    Params::read(uri, &[])?;
     Ok(Json(state.upkeep()?.erase(target).await?))
 }

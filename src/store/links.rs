@@ -2,6 +2,7 @@
 //! same transaction, so that replaying finds the same. Knows which rows and indexes answer the linker.
 
 mod blame;
+mod elements;
 mod known;
 mod prompts;
 mod recent;

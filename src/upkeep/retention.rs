@@ -3,7 +3,7 @@
 use super::Upkeep;
 use crate::{
     model::Error,
-    store::{Cutoffs, Ids, Store, Swept},
+    store::{Cutoffs, Found, Ids, Swept},
 };
 
 /// What a collection removed, or would remove.
@@ -29,9 +29,13 @@ impl Upkeep {
             let shared = &this.shared;
             let _working = shared.begin().await;
             let (store, now) = (&shared.store, (shared.now)());
-            let calls = expired_calls(store, &shared.config.calls(now)).await?;
+            let calls =
+                expired(&shared.config.calls(now), |cutoffs, after| store.expired_calls(cutoffs, after))
+                    .await?;
             let going: Ids = calls.iter().copied().collect();
-            let mut payloads = expired_payloads(store, &shared.config.payloads(now)).await?;
+            let outlived = shared.config.payloads(now);
+            let mut payloads =
+                expired(&outlived, |cutoffs, after| store.expired_payloads(cutoffs, after)).await?;
             payloads.retain(|sequence| !going.contains(*sequence));
             let mut report = GcReport {
                 dry_run,
@@ -62,21 +66,14 @@ impl Upkeep {
     }
 }
 
-async fn expired_calls(store: &Store, cutoffs: &Cutoffs) -> Result<Vec<i64>, Error> {
+/// All of them, slice by slice.
+async fn expired<F>(cutoffs: &Cutoffs, find: impl Fn(Cutoffs, i64) -> F) -> Result<Vec<i64>, Error>
+where
+    F: Future<Output = Result<Found, Error>>,
+{
     let (mut all, mut after) = (Vec::new(), 0);
     while !cutoffs.is_empty() {
-        let found = store.expired_calls(cutoffs.clone(), after).await?;
-        all.extend(found.sequences);
-        let Some(next) = found.next else { break };
-        after = next;
-    }
-    Ok(all)
-}
-
-async fn expired_payloads(store: &Store, cutoffs: &Cutoffs) -> Result<Vec<i64>, Error> {
-    let (mut all, mut after) = (Vec::new(), 0);
-    while !cutoffs.is_empty() {
-        let found = store.expired_payloads(cutoffs.clone(), after).await?;
+        let found = find(cutoffs.clone(), after).await?;
         all.extend(found.sequences);
         let Some(next) = found.next else { break };
         after = next;

@@ -78,8 +78,14 @@ fn cut(conversation: &[u8], body: &Bytes) -> Option<Body> {
 /// A conversation: chains of messages, and between them those whose media are cut out.
 fn chain(body: &Bytes, items: &[Range<usize>], parts: &mut Vec<Part>) {
     let gap = |index: usize| items.get(index.checked_sub(1)?).map(|before| before.end..items[index].start);
-    let mut plain = 0;
-    for (index, item) in items.iter().enumerate() {
+    // A system prompt that tells the time is another one in each call; what follows it is not.
+    let leading = items.iter().take_while(|item| instructs(body, item)).count();
+    let mut plain = if leading < items.len() { leading } else { 0 };
+    for (index, item) in items.iter().take(plain).enumerate() {
+        parts.extend(gap(index).map(|gap| Part::Literal(body.slice(gap))));
+        parts.push(Part::Literal(body.slice(item.clone())));
+    }
+    for (index, item) in items.iter().enumerate().skip(plain) {
         let media = media(body, item.clone());
         if media.is_empty() {
             continue;
@@ -96,6 +102,18 @@ fn chain(body: &Bytes, items: &[Range<usize>], parts: &mut Vec<Part>) {
         plain = index + 1;
     }
     run(body, items, plain..items.len(), parts);
+}
+
+/// Whether a message is a part of the system prompt.
+fn instructs(body: &Bytes, item: &Range<usize>) -> bool {
+    let Some(bytes) = body.get(item.clone()) else { return false };
+    let mut found = false;
+    let read = Scanner { bytes, at: 0 }.fields(|scanner, key, value| {
+        found |=
+            key == b"role" && matches!(scanner.bytes.get(value), Some(br#""system""# | br#""developer""#));
+        Some(())
+    });
+    read.is_some() && found
 }
 
 /// Items without media one after the other, with the gap before them.

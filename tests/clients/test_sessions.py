@@ -145,7 +145,7 @@ def test_what_anthropic_is_asked_to_cache_is_in_the_ledger(servers, tmp_path):
                 {"role": "user", "content": [{"type": "text", "text": question, "cache_control": {"type": "ephemeral"}}]}
             )
             answer = client.messages.create(
-                model="claude-sonnet-4-5",
+                model="claude-sonnet-4-6",
                 max_tokens=300,
                 system=[{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}],
                 messages=messages,

@@ -6,19 +6,23 @@ use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::elements;
 use crate::{
     chain::cache,
     model::{
         Error, UnixNanos,
         lineage::{Element, Outline},
     },
-    store::{contents::Generations, ledger},
+    store::contents::Generations,
 };
 
 /// Entries of each memory; about 8 MiB together.
 const REMEMBERED: usize = 1 << 16;
 /// Elements of each half of the prompts that are kept whole; about 8 MiB together.
 const HALF: usize = 1 << 18;
+
+/// Elements beyond the longest prefix that is known, from which on they are looked for in an earlier prompt.
+const WORTH_COMPARING: usize = 8;
 
 /// A call's prompt as a step on from another's.
 #[derive(Debug, Default)]
@@ -85,10 +89,7 @@ impl Prompts {
         let found = known.map(|(at, prefix)| (at, self.nodes.get(prefix))).find(|(_, owner)| owner.is_some());
         let (mut base, mut kept) = found.map_or((None, 0), |(at, owner)| (owner, at + 1));
         if let Some(parent) = parent.filter(|parent| base != Some(*parent)) {
-            let earlier = self.whole.elements(connection, parent)?;
-            let shared =
-                elements.iter().zip(earlier.iter()).take_while(|(one, other)| one.hash == other.hash);
-            let shared = shared.count();
+            let shared = elements::shared(elements, &self.whole.elements(connection, parent)?);
             if shared > kept {
                 (base, kept) = (Some(parent), shared);
             }
@@ -96,8 +97,19 @@ impl Prompts {
         for prefix in prefixes.iter().skip(kept) {
             self.nodes.put(*prefix, sequence);
         }
+        let mut added = elements::pack(elements.get(kept..).unwrap_or_default(), &[]);
+        // What differs may be the first words alone: a system prompt that tells the time.
+        if elements.len() - kept >= WORTH_COMPARING
+            && let Some(other) = parent.or(base)
+        {
+            let earlier = self.whole.elements(connection, other)?;
+            let shared = elements::shared(elements, &earlier);
+            let compared = elements::pack(elements.get(shared..).unwrap_or_default(), &earlier);
+            if compared.len() < added.len() {
+                (base, kept, added) = (Some(other), shared, compared);
+            }
+        }
         self.whole.hold(sequence, elements.as_slice().into());
-        let added = pack(elements.get(kept..).unwrap_or_default());
         Ok(Prompt { base, kept, added, prefixes })
     }
 
@@ -156,44 +168,10 @@ const DETACH: &str = "UPDATE links SET base = NULL, kept = 0, added = ?2 WHERE s
 /// Keeps a call's prompt whole, so that the call that it is a step on from can go.
 pub(in crate::store) fn detach(connection: &Connection, sequence: i64) -> Result<(), Error> {
     let elements = Resolver::default().elements(connection, sequence)?;
-    connection.prepare_cached(DETACH)?.execute(rusqlite::params![sequence, pack(&elements)])?;
+    connection
+        .prepare_cached(DETACH)?
+        .execute(rusqlite::params![sequence, elements::pack(&elements, &[])])?;
     Ok(())
-}
-
-fn pack(elements: &[Element]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(elements.len() * 11);
-    for element in elements {
-        out.push(ledger::number(element.kind));
-        out.extend_from_slice(&element.hash.to_le_bytes());
-        let mut length = element.bytes;
-        while length >= 0x80 {
-            out.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        out.push(length as u8);
-    }
-    out
-}
-
-fn unpack(mut bytes: &[u8]) -> Option<Vec<Element>> {
-    let mut elements = Vec::new();
-    while let Some((tag, rest)) = bytes.split_first() {
-        let kind = ledger::element_kind(*tag)?;
-        let (hash, mut rest) = rest.split_at_checked(8)?;
-        let hash = u64::from_le_bytes(hash.try_into().ok()?);
-        let mut length = 0u32;
-        for shift in (0..35).step_by(7) {
-            let (byte, after) = rest.split_first()?;
-            rest = after;
-            length |= u32::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        elements.push(Element { kind, hash, bytes: length });
-        bytes = rest;
-    }
-    Some(elements)
 }
 
 const STEP: &str = "SELECT base, kept, added FROM links WHERE sequence = ?1";
@@ -220,29 +198,26 @@ impl Resolver {
             return Ok(Arc::clone(held));
         }
         let mut statement = connection.prepare_cached(STEP)?;
-        // From the end of the prompt to its front; of each step only what no later one replaced.
-        let mut parts: Vec<Vec<Element>> = Vec::new();
-        let (mut at, mut wanted) = (Some(sequence), usize::MAX);
-        while let Some(here) = at.filter(|_| wanted > 0) {
+        let mut steps: Vec<(i64, usize, Vec<u8>)> = Vec::new();
+        let (mut at, mut elements) = (Some(sequence), Vec::new());
+        while let Some(here) = at {
             if let Some(held) = self.young.get(&here).or_else(|| self.old.get(&here)) {
-                parts.push(held.iter().take(wanted).copied().collect());
+                elements = held.to_vec();
                 break;
             }
             let row: Option<(Option<i64>, usize, Vec<u8>)> =
                 statement.query_row([here], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
             let Some((base, kept, added)) = row else { break };
-            if kept < wanted {
-                let mut added = unpack(&added).ok_or_else(|| {
-                    Error::damaged(format!("expected the prompt of the call at {here}, found damaged bytes"))
-                })?;
-                added.truncate(wanted - kept);
-                parts.push(added);
-                wanted = kept;
-            }
+            steps.push((here, kept, added));
             // A base is always older; a damaged file must not send this round in circles.
             at = base.filter(|base| *base < here);
         }
-        let elements: Arc<[Element]> = parts.into_iter().rev().flatten().collect();
+        for (here, kept, added) in steps.into_iter().rev() {
+            elements = elements::unpack(&added, elements, kept).ok_or_else(|| {
+                Error::damaged(format!("expected the prompt of the call at {here}, found damaged bytes"))
+            })?;
+        }
+        let elements: Arc<[Element]> = elements.into();
         self.hold(sequence, Arc::clone(&elements));
         Ok(elements)
     }
@@ -259,8 +234,6 @@ impl Resolver {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::model::lineage::ElementKind;
 
@@ -275,13 +248,14 @@ mod tests {
         INSERT INTO links (sequence, base, kept, added, confidence, matched, rivals, changes, system, tools, markers,
             keys) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, 0, x'', x'')";
 
-    fn step(prompts: &mut Prompts, connection: &Connection, sequence: i64, elements: &[Element]) {
+    fn step(prompts: &mut Prompts, connection: &Connection, sequence: i64, elements: &[Element]) -> usize {
         let outline = Outline { elements: elements.to_vec(), ..Outline::default() };
         let prompt =
             prompts.step(connection, sequence, &outline, (sequence > 1).then_some(sequence - 1)).unwrap();
         connection
             .execute(KEEP, rusqlite::params![sequence, prompt.base, prompt.kept, prompt.added.as_slice()])
             .unwrap();
+        prompt.added.len()
     }
 
     #[test]
@@ -289,26 +263,34 @@ mod tests {
         const STEPS: i64 = 1_500;
         let connection = empty();
         let element = |hash: i64| Element { kind: ElementKind::Message, hash: hash as u64, bytes: 10 };
-        let mut prompts = Prompts::default();
-        let mut elements = Vec::new();
-        for sequence in 1..=STEPS {
-            elements.extend([element(2 * sequence), element(2 * sequence + 1)]);
-            // Its system prompt tells the time, so each history is another one from the first message on.
-            elements[0] = element(-sequence);
-            step(&mut prompts, &connection, sequence, &elements);
-            elements[0] = element(1);
-            step(&mut prompts, &connection, STEPS + sequence, &elements);
+        // The system prompt of one of two such conversations tells the time.
+        for clock in [false, true] {
+            connection.execute("DELETE FROM links", []).unwrap();
+            let mut prompts = Prompts::default();
+            let (mut elements, mut written) = (vec![element(0)], 0);
+            let mut all = vec![elements.clone()];
+            for sequence in 1..=STEPS {
+                elements.extend([element(2 * sequence), element(2 * sequence + 1)]);
+                if clock {
+                    elements[0] = element(-sequence);
+                }
+                written += step(&mut prompts, &connection, sequence, &elements);
+                all.push(elements.clone());
+            }
+            assert!(written <= 40 * elements.len(), "{written} bytes for {}", elements.len());
+            let mut resolver = Resolver::default();
+            for sequence in 1..=STEPS {
+                let found = resolver.elements(&connection, sequence).unwrap();
+                assert_eq!(found.as_ref(), all[sequence as usize]);
+                let held =
+                    [&resolver.young, &resolver.old].map(|half| half.values().map(|one| one.len()).sum());
+                assert!(held.iter().all(|held: &usize| *held <= HALF), "{held:?}");
+            }
+            assert_eq!(Resolver::default().elements(&connection, STEPS).unwrap().as_ref(), elements);
+            // What the next call is compared with is in memory, so it costs no walk through the store.
+            connection.execute("DELETE FROM links", []).unwrap();
+            assert_eq!(prompts.elements(&connection, STEPS).unwrap().as_ref(), elements);
         }
-        let mut resolver = Resolver::default();
-        for sequence in STEPS + 1..=2 * STEPS {
-            let found = resolver.elements(&connection, sequence).unwrap();
-            assert_eq!(found.as_ref(), &elements[..2 * (sequence - STEPS) as usize]);
-            let held = [&resolver.young, &resolver.old].map(|half| half.values().map(|one| one.len()).sum());
-            assert!(held.iter().all(|held: &usize| *held <= HALF), "{held:?}");
-        }
-        // What the next call is compared with is in memory, so it costs no walk through the store.
-        connection.execute("DELETE FROM links", []).unwrap();
-        assert_eq!(prompts.elements(&connection, 2 * STEPS).unwrap().as_ref(), elements);
     }
 
     #[test]
@@ -325,7 +307,8 @@ mod tests {
             (5, Some(5), 1, &all[..1]),
         ];
         for (sequence, base, kept, added) in rows {
-            connection.execute(KEEP, rusqlite::params![sequence, base, kept, pack(added)]).unwrap();
+            let added = elements::pack(added, &[]);
+            connection.execute(KEEP, rusqlite::params![sequence, base, kept, added]).unwrap();
         }
         let hashes = |sequence| -> Vec<u64> {
             let found = Resolver::default().elements(&connection, sequence).unwrap();
@@ -334,22 +317,5 @@ mod tests {
         assert_eq!(hashes(2), [1, 4, 5]);
         assert_eq!(hashes(3), [1, 4, 6]);
         assert_eq!((hashes(4), hashes(5), hashes(6)), (vec![3, 4], vec![1], vec![]));
-    }
-
-    proptest! {
-        #[test]
-        fn elements_survive(all in proptest::collection::vec((0u8..4, any::<u64>(), any::<u32>()), 0..20)) {
-            let kinds = [ElementKind::Tool, ElementKind::System, ElementKind::Parameter, ElementKind::Message];
-            let elements: Vec<_> = all
-                .into_iter()
-                .map(|(kind, hash, bytes)| Element { kind: kinds[usize::from(kind)], hash, bytes })
-                .collect();
-            prop_assert_eq!(unpack(&pack(&elements)), Some(elements));
-        }
-
-        #[test]
-        fn damaged_bytes_do_not_panic(bytes: Vec<u8>) {
-            prop_assert!(unpack(&bytes).is_none_or(|elements| elements.len() <= bytes.len()));
-        }
     }
 }

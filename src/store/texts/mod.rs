@@ -11,7 +11,10 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,8 @@ struct Shared {
     /// Opened when it is first written to.
     writing: Mutex<Option<Writing>>,
     reading: Mutex<Vec<Connection>>,
+    /// How many files there were before this one.
+    removed: AtomicU64,
     /// The newest call that is indexed, as far as this process has done it.
     progress: watch::Sender<i64>,
     /// How many wait for it.
@@ -95,6 +100,7 @@ impl Texts {
             writable,
             writing: Mutex::default(),
             reading: Mutex::default(),
+            removed: AtomicU64::new(0),
             progress: watch::channel(0).0,
             wanted: watch::channel(0).0,
         };
@@ -180,13 +186,18 @@ impl Shared {
 
     /// Does `query` with a connection that reads the index as `main` and the store as `store`.
     fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let removed = self.removed.load(Ordering::Acquire);
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
             None => self.open_reading()?,
         };
         let result = query(&connection)?;
-        self.idle().push(connection);
+        // One that reads a file that was removed meanwhile would go on reading it.
+        let mut idle = self.idle();
+        if self.removed.load(Ordering::Acquire) == removed {
+            idle.push(connection);
+        }
         Ok(result)
     }
 
@@ -284,7 +295,6 @@ impl Shared {
     fn forget(&self) -> Result<(), Error> {
         let mut writing = self.writing();
         *writing = None;
-        self.idle().clear();
         self.remove()?;
         self.progress.send_replace(0);
         Ok(())
@@ -302,6 +312,9 @@ impl Shared {
                 _ => {}
             }
         }
+        let mut idle = self.idle();
+        self.removed.fetch_add(1, Ordering::Release);
+        idle.clear();
         Ok(())
     }
 }

@@ -32,14 +32,16 @@ fn messages_become_a_chain_and_tools_a_part() {
     let text = format!(r#"{{"model":"m","messages":[{SYSTEM}, {USER}, {CALL}],"tools": {TOOLS} , "n":1}}"#);
     let expected = vec![
         literal(r#"{"model":"m","messages":["#),
-        link(&[SYSTEM, USER, CALL], ", "),
+        literal(SYSTEM),
+        literal(", "),
+        link(&[USER, CALL], ", "),
         literal(r#"],"tools": "#),
         literal(TOOLS),
         literal(r#" , "n":1}"#),
     ];
     assert_eq!(parts(Dialect::ChatCompletions, &text), expected);
     assert_eq!(parts(Dialect::Messages, &text), expected);
-    assert_eq!(parts(Dialect::Responses, &text.replace("messages", "input")).len(), 5);
+    assert_eq!(parts(Dialect::Responses, &text.replace("messages", "input")).len(), 7);
 }
 
 #[test]
@@ -49,11 +51,26 @@ fn a_longer_history_shares_its_items_with_the_shorter() {
         "y".repeat(200)
     );
     let long = short.replace(USER, &format!("{USER},{CALL},{USER}"));
-    let items = |text: &str| match &parts(Dialect::ChatCompletions, text)[1] {
+    let items = |text: &str| match &parts(Dialect::ChatCompletions, text)[3] {
         Part::Chain { items, .. } => items.clone(),
         other => panic!("{other:?}"),
     };
     assert!(items(&long).starts_with(&items(&short)));
+}
+
+#[test]
+fn a_system_prompt_that_changes_leaves_the_conversation_as_it_is() {
+    let text =
+        format!(r#"{{"model":"m","messages":[{SYSTEM},{USER},{CALL},{SYSTEM}],"x":"{}"}}"#, "y".repeat(200));
+    let chain = |text: &str| {
+        let chain = parts(Dialect::ChatCompletions, text);
+        chain.into_iter().find(|part| matches!(part, Part::Chain { .. })).unwrap()
+    };
+    let later = text.replacen("Answer in one sentence.", "It is Tuesday.", 1);
+    assert_eq!(chain(&later), chain(&text), "one that comes later is a part of it");
+    // Nothing but a system prompt is a conversation, too.
+    let alone = format!(r#"{{"model":"m","messages":[{SYSTEM}],"x":"{}"}}"#, "y".repeat(200));
+    assert_eq!(chain(&alone), link(&[SYSTEM], ""));
 }
 
 #[test]
@@ -71,9 +88,16 @@ fn slices_are_not_copies() {
 
 #[test]
 fn unequal_gaps_make_literals() {
-    let text = format!(r#"{{"model":"m","messages":[{SYSTEM}, {USER},{CALL}],"stop":"{}"}}"#, "z".repeat(60));
+    let text = format!(
+        r#"{{"model":"m","messages":[{SYSTEM}, {USER},{CALL}, {USER}],"stop":"{}"}}"#,
+        "z".repeat(60)
+    );
     let cut = parts(Dialect::ChatCompletions, &text);
-    assert_eq!(cut[1..6], [literal(SYSTEM), literal(", "), literal(USER), literal(","), literal(CALL)]);
+    let [user, call] = [USER, CALL].map(literal);
+    assert_eq!(
+        cut[1..8],
+        [literal(SYSTEM), literal(", "), user.clone(), literal(","), call, literal(", "), user]
+    );
 }
 
 #[test]
@@ -98,10 +122,10 @@ fn a_picture_is_one_part_wherever_it_is_shown() {
         assert!(cut.len() < 10 && !cut.iter().any(|part| *part == literal("")), "{cut:?}");
     }
     let cut = parts(Dialect::ChatCompletions, &chat("x"));
-    assert_eq!(cut[1], link(&[SYSTEM], ""));
+    assert_eq!(cut[1], literal(SYSTEM));
     assert_eq!(cut[cut.len() - 2], link(&[CALL, USER], ","));
     let long_text = chat("x").replace(&picture, &"not base64 at all ".repeat(MIN_MEDIA / 10));
-    assert!(matches!(&parts(Dialect::ChatCompletions, &long_text)[1..2], [Part::Literal(_)]), "unequal gaps");
+    assert!(matches!(&parts(Dialect::ChatCompletions, &long_text)[3..4], [Part::Literal(_)]), "unequal gaps");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tapline::{
     model::{UnixNanos, filter::SessionFilter},
     store::{Config, Store},
 };
+use tower::ServiceExt as _;
 
 use crate::{
     feed,
@@ -72,13 +73,33 @@ pub async fn one(turns: usize) {
         best = best.min(begun.elapsed().as_secs_f64());
         assert_eq!(steps.len(), turns, "all calls are of one session");
     }
-    println!("\nopening a session of {turns} calls: {:.1} ms", best * 1e3);
+    let fresh: tapline::api::Fresh = std::sync::Arc::new(|| Box::pin(std::future::ready(())));
+    let api = tapline::api::router(tapline::api::State::new(store.clone(), fresh, || {
+        UnixNanos(2 * UnixNanos::DAY)
+    }));
+    let mut asked = f64::MAX;
+    for _ in 0..5 {
+        let path = format!("/api/v1/sessions/{}?limit={turns}", sessions[0].id);
+        let request = http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
+        let begun = Instant::now();
+        let answer = api.clone().oneshot(request).await.expect("it answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
+        let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.expect("a body");
+        asked = asked.min(begun.elapsed().as_secs_f64());
+        assert!(body.len() > turns * 100, "all calls are in it");
+    }
+    println!(
+        "\nopening a session of {turns} calls: {:.1} ms; as JSON of the API {:.1} ms",
+        best * 1e3,
+        asked * 1e3
+    );
     store.close().await;
 }
 
 /// Conversations that go on in turns, each call resending its history: what a call costs and takes on disk, turn
 /// by turn. Nothing of a conversation is asked of memory that the others have not pushed out by then.
-pub async fn many(conversations: usize, turns: usize) {
+/// With a `clock` each call's system prompt tells the time.
+pub async fn many(conversations: usize, turns: usize, clock: bool) {
     let directory = tempfile::TempDir::new().expect("a directory");
     let store = Store::open(&Config::default(), directory.path()).expect("a store opens");
     let settler = feed::settler();
@@ -86,7 +107,8 @@ pub async fn many(conversations: usize, turns: usize) {
     let mut histories: Vec<Vec<String>> = (0..conversations)
         .map(|_| vec![format!("{{\"role\":\"system\",\"content\":\"{SYSTEM}\"}}")])
         .collect();
-    println!("\n{conversations} conversations of {turns} turns, all at once:\n");
+    let told = if clock { ", whose system prompts tell the time" } else { "" };
+    println!("\n{conversations} conversations of {turns} turns, all at once{told}:\n");
     println!(
         "| turns | body, KB | decoding, µs a KB | storing with linking, µs | of that a KB, µs | on disk, bytes |"
     );
@@ -98,6 +120,13 @@ pub async fn many(conversations: usize, turns: usize) {
         for (which, history) in histories.iter_mut().enumerate() {
             let (question, length) = (dice.words(12), 12 + dice.below(30));
             let answer = dice.words(length);
+            if clock {
+                history[0] = format!(
+                    "{{\"role\":\"system\",\"content\":\"{SYSTEM} It is 12:{:02}:{:02}.\"}}",
+                    turn / 60,
+                    turn % 60
+                );
+            }
             history.push(format!("{{\"role\":\"user\",\"content\":\"{question}\"}}"));
             let sent = format!("{{\"model\":\"gpt-5\",\"messages\":[{}]}}", history.join(","));
             let message = format!("{{\"role\":\"assistant\",\"content\":\"{answer}\"}}");

@@ -1,6 +1,6 @@
 //! `make bench-sessions`: how well sessions are found in traffic whose true sessions are known, and what finding
 //! and opening them costs. Prints Markdown; fails below the targets of precision and recall. `-- growth 1000`:
-//! so many conversations of 200 turns at once; `-- texts 1000000`: searching so many texts, and removing them
+//! so many conversations of 200 turns at once (`clock`: with times in them); `-- texts 1000000`: searching so many texts, and removing them
 //! while others write.
 
 #![expect(clippy::print_stdout, reason = "what was found is its output")]
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     let reached = runtime.block_on(async {
         if named("growth") {
-            growth::many(size.unwrap_or(1_000), 200).await;
+            growth::many(size.unwrap_or(1_000), 200, named("clock")).await;
             return true;
         }
         if named("texts") {
@@ -40,7 +40,9 @@ fn main() -> ExitCode {
         }
         let reached = agreement(size.unwrap_or(4) as u64).await;
         growth::one(1_000).await;
-        growth::many(50, 200).await;
+        for clock in [false, true] {
+            growth::many(50, 200, clock).await;
+        }
         reached
     });
     if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -16,15 +16,7 @@ impl Agent {
         let data = tempfile::tempdir().expect("a folder");
         let provider = Running::simulator();
         let upstream = |name: &str| format!("--upstreams={name}={}/v1", provider.url);
-        let tapline = Running::start(&[
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            data.path().to_str().expect("a plain path"),
-            &upstream("openai"),
-            &upstream("anthropic"),
-        ]);
+        let tapline = Running::serving(data.path(), &[&upstream("openai"), &upstream("anthropic")]);
         Self { _provider: provider, tapline, _data: data }
     }
 

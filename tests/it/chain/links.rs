@@ -19,17 +19,8 @@ impl Talk {
     async fn start() -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let upstream = Upstream::start().await;
-        let tapline = Running::start(&[
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            data.path().to_str().expect("a plain path"),
-            "--upstream",
-            &upstream.url(),
-            "--sessions-except",
-            "quiet",
-        ]);
+        let tapline =
+            Running::serving(data.path(), &["--upstream", &upstream.url(), "--sessions-except", "quiet"]);
         Self { upstream, tapline, _data: data }
     }
 

@@ -38,9 +38,12 @@ impl Running {
     }
 
     pub(crate) fn server(upstream: &str, data: &Path) -> Self {
-        let upstream = format!("{upstream}/v1");
+        Self::serving(data, &["--upstream", &format!("{upstream}/v1")])
+    }
+
+    pub(crate) fn serving(data: &Path, flags: &[&str]) -> Self {
         let data = data.to_str().expect("a plain path");
-        Self::start(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--upstream", &upstream])
+        Self::start(&[&["serve", "--listen", "127.0.0.1:0", "--data", data][..], flags].concat())
     }
 
     pub(crate) fn kill(&mut self) {
