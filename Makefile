@@ -102,8 +102,8 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (30); needs `cargo install cargo-fuz
 bench-sessions: ## how well sessions are found in traffic whose true sessions are known, and what it costs
 	$(CARGO) bench --bench sessions
 
-bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: two minutes)
-	$(CARGO) bench --bench bench -- $(BENCH_FLAGS)
+bench: ## speed and memory beside a bare proxy and nginx (BENCH_FLAGS=--quick: six minutes)
+	$(CARGO) bench --bench bench -- --page docs/benchmarks.md $(BENCH_FLAGS)
 
 bench-mlflow: release $(VENVS)/mlflow/.ready ## speed, memory and disk beside a genuine mlflow server (BENCH_FLAGS="--only calls")
 	$(VENVS)/mlflow/bin/python tests/bench/mlflow/bench.py --mlflow $(abspath $(VENVS))/mlflow/bin/mlflow \

@@ -34,6 +34,8 @@ pub struct Asked {
     pub streams: usize,
     pub only: Option<String>,
     pub json: Option<PathBuf>,
+    /// A page whose tables are made anew.
+    pub page: Option<PathBuf>,
 }
 
 pub struct Bench {

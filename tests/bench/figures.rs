@@ -116,6 +116,43 @@ impl Figures {
         text
     }
 
+    /// The figures and the goals as tables of a page.
+    pub fn markdown(&self) -> String {
+        let mut targets: Vec<&str> = Vec::new();
+        let mut figures: Vec<&str> = Vec::new();
+        for (what, who) in &self.order {
+            if !targets.contains(&who.as_str()) {
+                targets.push(who);
+            }
+            if figures.last() != Some(&what.as_str()) {
+                figures.push(what);
+            }
+        }
+        let mut text = format!("| figure | unit | {} |\n", targets.join(" | "));
+        text += &format!("| --- | --- |{}\n", " --- |".repeat(targets.len()));
+        for what in figures {
+            let of = |who: &&str| self.rounds.get(&(what.to_owned(), (*who).to_owned()));
+            let unit = targets.iter().find_map(of).map_or("", |(unit, _)| unit);
+            let cells: Vec<String> =
+                targets.iter().map(|who| of(who).map_or_else(String::new, |(_, all)| cell(all))).collect();
+            text += &format!("| {what} | {unit} | {} |\n", cells.join(" | "));
+        }
+        if !self.goals.is_empty() {
+            text += "\n| goal | wanted | found | met |\n| --- | --- | --- | --- |\n";
+        }
+        for goal in &self.goals {
+            let Goal { what, found, bound, least, unit } = goal;
+            let (sense, met) =
+                (if *least { "at least" } else { "at most" }, if goal.met() { "yes" } else { "not yet" });
+            text += &format!(
+                "| {what} | {sense} {} {unit} | {} {unit} | {met} |\n",
+                short(*bound),
+                short(*found)
+            );
+        }
+        text
+    }
+
     pub fn json(&self) -> Value {
         let figures: Vec<Value> = self
             .order
@@ -138,6 +175,15 @@ impl Figures {
             })
             .collect();
         json!({ "figures": figures, "goals": goals, "notes": self.notes })
+    }
+}
+
+/// The median, and the smallest and the largest behind it.
+fn cell(all: &[f64]) -> String {
+    let middle = short(median(all).unwrap_or_default());
+    match all.iter().fold((f64::MAX, f64::MIN), |(least, most), one| (least.min(*one), most.max(*one))) {
+        _ if all.len() < 2 => middle,
+        (least, most) => format!("{middle} ({}–{})", short(least), short(most)),
     }
 }
 

@@ -77,6 +77,7 @@ fn asked(args: &[String]) -> anyhow::Result<Asked> {
         streams: if quick { 1_000 } else { 10_000 },
         only: None,
         json: None,
+        page: None,
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -100,9 +101,10 @@ fn asked(args: &[String]) -> anyhow::Result<Asked> {
             "--calls" => asked.calls = value()?.parse()?,
             "--streams" => asked.streams = value()?.parse()?,
             "--json" => asked.json = Some(value()?.into()),
+            "--page" => asked.page = Some(value()?.into()),
             other => bail!(
-                "expected --quick, --only SCENARIO, --rounds N, --spans N, --calls N, --streams N or --json FILE, \
-                 found {other:?}"
+                "expected --quick, --only SCENARIO, --rounds N, --spans N, --calls N, --streams N, --json FILE or \
+                 --page FILE, found {other:?}"
             ),
         }
     }
@@ -125,11 +127,28 @@ fn all(asked: Asked) -> anyhow::Result<()> {
     write!(out, "{}", bench.figures.table())?;
     if let Some(file) = &bench.asked.json {
         let mut json = bench.figures.json();
-        json["machine"] = machine.into();
+        json["machine"] = machine.as_str().into();
         json["seconds"] = took.as_secs().into();
         std::fs::write(file, serde_json::to_string_pretty(&json)?)
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
+    // A page is of one whole run.
+    if let Some(file) = bench.asked.page.as_ref().filter(|_| bench.asked.only.is_none()) {
+        let said = format!("{machine}; {} rounds; took {} s.", bench.asked.rounds, took.as_secs());
+        write_page(file, &format!("{said}\n\n{}", bench.figures.markdown()))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Puts the tables where a page has room for them.
+fn write_page(file: &Path, tables: &str) -> anyhow::Result<()> {
+    const MARKS: (&str, &str) = ("<!-- figures: begin -->\n", "<!-- figures: end -->");
+    let page = std::fs::read_to_string(file)?;
+    let parts =
+        page.split_once(MARKS.0).and_then(|(before, rest)| Some((before, rest.split_once(MARKS.1)?.1)));
+    let (before, after) = parts.with_context(|| format!("expected {MARKS:?} in the page, found none"))?;
+    std::fs::write(file, [before, MARKS.0, tables, MARKS.1, after].concat())?;
     Ok(())
 }
 
