@@ -30,7 +30,7 @@ pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Tel
     if torn > 0 {
         TornTailCut { bytes: torn }.emit(&telemetry);
     }
-    let (mut journal_broken, mut dropping, mut store_failing) = (false, false, None::<Instant>);
+    let (mut journal_broken, mut drops, mut store_failing) = (false, Drops::default(), None::<Instant>);
     loop {
         let written = journal.stats();
         match (&written.broken, journal_broken) {
@@ -40,14 +40,16 @@ pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Tel
             }
             _ => {}
         }
-        journal_broken = written.broken.is_some();
         let (dropped_calls, dropped_records) = (written.dropped_calls, written.dropped_records);
-        match (written.dropping, dropping) {
-            (true, false) => RecordsDropped { dropped_calls, dropped_records }.emit(&telemetry),
-            (false, true) => RecordsTaken { dropped_calls, dropped_records }.emit(&telemetry),
-            _ => {}
+        // What a broken journal cannot take is told as that.
+        let broken = std::mem::replace(&mut journal_broken, written.broken.is_some()) || journal_broken;
+        let (begun, ended) = drops.look(written.dropping, dropped_records, broken);
+        if begun {
+            RecordsDropped { dropped_calls, dropped_records }.emit(&telemetry);
         }
-        dropping = written.dropping;
+        if ended {
+            RecordsTaken { dropped_calls, dropped_records }.emit(&telemetry);
+        }
         match (projector.stats().store_failing, store_failing) {
             (Some(reason), None) => {
                 StoreFailing { reason: &reason }.emit(&telemetry);
@@ -60,6 +62,24 @@ pub(super) async fn watch(journal: Journal, projector: Projector, telemetry: Tel
             _ => {}
         }
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// What was last seen of records that found no room.
+#[derive(Debug, Default)]
+struct Drops {
+    going_on: bool,
+    records: u64,
+}
+
+impl Drops {
+    /// Whether dropping began and whether it ended since the last look; both where it was over in between.
+    fn look(&mut self, going_on: bool, records: u64, broken: bool) -> (bool, bool) {
+        let more = records > std::mem::replace(&mut self.records, records);
+        let began = !self.going_on && (going_on || more && !broken);
+        let ended = (self.going_on || began) && !going_on;
+        self.going_on = going_on;
+        (began, ended)
     }
 }
 
@@ -231,4 +251,22 @@ pub(super) fn scrape(telemetry: &Telemetry, parts: Parts) {
             scrape.counter(name, help, count.get());
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_between_two_looks_are_told_of() {
+        let mut drops = Drops::default();
+        assert_eq!(drops.look(false, 0, false), (false, false));
+        assert_eq!(drops.look(true, 3, false), (true, false));
+        assert_eq!(drops.look(true, 9, false), (false, false));
+        assert_eq!(drops.look(false, 9, false), (false, true));
+        assert_eq!(drops.look(false, 9, false), (false, false));
+        assert_eq!(drops.look(false, 12, false), (true, true), "begun and over since the last look");
+        assert_eq!(drops.look(false, 15, true), (false, false), "of a broken journal something else is told");
+        assert_eq!(drops.look(false, 15, false), (false, false));
+    }
 }

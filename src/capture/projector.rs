@@ -35,7 +35,7 @@ const READ_BEHIND_BYTES: usize = 512 << 10;
 const BATCH_CALLS: usize = 512;
 /// How long records gather before they are applied, and how many bytes of them, unless somebody waits: applying
 /// every call by itself costs twice as much, on processors that the traffic wants.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(20);
 const GATHER_BYTES: u64 = 1 << 20;
 /// How long the reader sleeps when nothing comes; a stop is noticed within it.
 const IDLE: Duration = Duration::from_millis(100);
