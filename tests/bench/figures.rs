@@ -128,6 +128,9 @@ impl Figures {
                 figures.push(what);
             }
         }
+        // What calls are sent to, in the order of the way; then what stands beside them.
+        let way = ["direct", "nginx", "bare", "tapline"];
+        targets.sort_by_key(|who| way.iter().position(|known| known == who).unwrap_or(way.len()));
         let mut text = format!("| figure | unit | {} |\n", targets.join(" | "));
         text += &format!("| --- | --- |{}\n", " --- |".repeat(targets.len()));
         for what in figures {
