@@ -18,11 +18,12 @@ const OF_ROLLUPS: &str = "
 
 const OF_SPANS: &str = "
     SELECT (SELECT name FROM experiments WHERE id = s.experiment_id), s.run_id,
-        (SELECT name FROM runs WHERE id = s.run_id), s.key_fingerprint, s.user, s.upstream, s.model,
+        (SELECT name FROM runs WHERE id = s.run_id), p.key_fingerprint, s.user, k.upstream, nullif(k.model, ''),
         coalesce(sum(s.billed), 0), count(*), count(s.billed),
         sum(s.billed IS NULL AND s.input IS NOT NULL)
-    FROM spans AS s WHERE s.started_at >= ?1
-    GROUP BY s.experiment_id, s.run_id, s.key_fingerprint, s.user, s.upstream, s.model";
+    FROM spans AS s CROSS JOIN profiles AS p ON p.id = s.profile CROSS JOIN kinds AS k ON k.id = s.kind
+    WHERE s.started_at >= ?1
+    GROUP BY s.experiment_id, s.run_id, p.key_fingerprint, s.user, k.upstream, k.model";
 
 fn spending(row: &Row<'_>) -> rusqlite::Result<Spending> {
     Ok(Spending {

@@ -12,8 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{
     dictionaries::Kind,
     heads::Templates,
-    kinds,
     packing::{Packer, Unpacker},
+    profiles::Profiles,
     recipes,
 };
 use crate::model::Error;
@@ -21,9 +21,6 @@ use crate::model::Error;
 /// Bytes of a hash that are kept: BLAKE3 cut to where nobody finds two contents with the same.
 const HASH: usize = 16;
 pub(super) type ContentHash = [u8; HASH];
-
-/// Kinds of calls that are remembered.
-const MOST_KINDS: usize = 64;
 
 pub(super) fn hash(bytes: &[u8]) -> ContentHash {
     let mut short = [0; HASH];
@@ -36,7 +33,7 @@ pub(super) fn hash(bytes: &[u8]) -> ContentHash {
 pub(super) struct Interned {
     contents: Generations<ContentHash, i64>,
     turns: Generations<(i64, i64), (i64, i64)>,
-    pub(super) kinds: Vec<(kinds::Key, i64)>,
+    pub(super) profiles: Profiles,
     pub(super) templates: Templates,
     pub(super) packer: Packer,
     /// The packer may know a dictionary that a rollback took back.
@@ -44,11 +41,12 @@ pub(super) struct Interned {
     watched: Option<Watched>,
 }
 
-/// Contents and turns that were handed out while somebody decides what may go.
+/// Contents, turns and profiles that were handed out while somebody decides what may go.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) contents: HashSet<i64>,
     pub(super) turns: HashSet<i64>,
+    pub(super) profiles: HashSet<i64>,
 }
 
 impl Interned {
@@ -57,7 +55,7 @@ impl Interned {
         Ok(Self {
             contents: Generations::new(capacity),
             turns: Generations::new(capacity),
-            kinds: Vec::new(),
+            profiles: Profiles::default(),
             templates: Templates::default(),
             packer: Packer::new(compression_level)?,
             stale: true,
@@ -68,7 +66,7 @@ impl Interned {
     pub(super) fn forget(&mut self) {
         self.contents.clear();
         self.turns.clear();
-        self.kinds.clear();
+        self.profiles.clear();
         self.templates.clear();
         self.stale = true;
     }
@@ -82,14 +80,6 @@ impl Interned {
         Ok(())
     }
 
-    /// Few are in use at a time; what is forgotten is looked up.
-    pub(super) fn remember_kind(&mut self, key: kinds::Key, id: i64) {
-        if self.kinds.len() >= MOST_KINDS {
-            self.kinds.clear();
-        }
-        self.kinds.push((key, id));
-    }
-
     /// Remembers from here on what is handed out, so that it is not taken for dead.
     pub(super) fn watch(&mut self) {
         self.watched = Some(Watched::default());
@@ -99,6 +89,12 @@ impl Interned {
     pub(super) fn hand_out(&mut self, content: i64) {
         if let Some(watched) = &mut self.watched {
             watched.contents.insert(content);
+        }
+    }
+
+    pub(super) fn hand_out_profile(&mut self, profile: i64) {
+        if let Some(watched) = &mut self.watched {
+            watched.profiles.insert(profile);
         }
     }
 

@@ -4,47 +4,23 @@
 
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
-use super::contents::Interned;
-use crate::model::{
-    Error,
-    call::{Call, CallStatus},
-    filter::CallFilter,
-};
-
-/// What the writer remembers a kind by.
-pub(super) type Key = (String, String, String, String, CallStatus);
+use super::profiles;
+use crate::model::{Error, call::Call, filter::CallFilter};
 
 const FIND: &str = "
     SELECT id FROM kinds WHERE upstream = ?1 AND provider = ?2 AND model = ?3 AND operation = ?4 AND status = ?5";
 const INSERT: &str =
     "INSERT INTO kinds (upstream, provider, model, operation, status) VALUES (?1, ?2, ?3, ?4, ?5)";
 
-/// The number of a call's kind, which is made when it is new.
-pub(super) fn of(connection: &Connection, interned: &mut Interned, call: &Call) -> Result<i64, Error> {
+/// The number of a call's kind, which is made when it is new. The writer remembers it with the call's profile.
+pub(super) fn of(connection: &Connection, call: &Call) -> Result<i64, Error> {
     let model = call.model().unwrap_or_default();
-    let is = |(upstream, provider, known, operation, status): &Key| {
-        *upstream == call.upstream
-            && *provider == call.provider
-            && known == model
-            && *operation == call.operation
-            && *status == call.status
-    };
-    if let Some((_, id)) = interned.kinds.iter().find(|(key, _)| is(key)) {
-        return Ok(*id);
-    }
     let fields = [&call.upstream, &call.provider, model, &call.operation, call.status.as_str()];
-    let found = connection.prepare_cached(FIND)?.query_row(fields, |row| row.get(0)).optional()?;
-    let id = match found {
-        Some(id) => id,
-        None => {
-            connection.prepare_cached(INSERT)?.execute(fields)?;
-            connection.last_insert_rowid()
-        }
-    };
-    let key =
-        (call.upstream.clone(), call.provider.clone(), model.to_owned(), call.operation.clone(), call.status);
-    interned.remember_kind(key, id);
-    Ok(id)
+    if let Some(id) = connection.prepare_cached(FIND)?.query_row(fields, |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    connection.prepare_cached(INSERT)?.execute(fields)?;
+    Ok(connection.last_insert_rowid())
 }
 
 /// The kinds that a filter asks for; `None` where it asks for none of their fields.
@@ -72,8 +48,10 @@ pub(super) fn asked(connection: &Connection, filter: &CallFilter) -> Result<Opti
 const DROP_UNUSED: &str =
     "DELETE FROM kinds WHERE NOT EXISTS (SELECT 1 FROM spans INDEXED BY spans_by_kind WHERE kind = kinds.id)";
 
-/// Drops kinds that no call is of any more; whoever remembers kinds forgets them after this.
+/// Drops kinds that no call is of any more, with their profiles; whoever remembers these forgets them after this.
 pub(super) fn drop_unused(connection: &Connection) -> Result<(), Error> {
-    connection.prepare_cached(DROP_UNUSED)?.execute([])?;
+    if connection.prepare_cached(DROP_UNUSED)?.execute([])? > 0 {
+        profiles::drop_kindless(connection)?;
+    }
     Ok(())
 }

@@ -179,8 +179,9 @@ pub(super) fn subtract(connection: &Connection, sequence: i64, call: &Call) -> R
 }
 
 const REFERENCE: &str = "
-    SELECT s.request_model, s.key_fingerprint, s.input, s.cache_read, s.cache_write, l.system
-    FROM spans AS s JOIN links AS l ON l.sequence = s.sequence WHERE s.sequence = ?1 AND s.input IS NOT NULL";
+    SELECT p.request_model, p.key_fingerprint, s.input, s.cache_read, s.cache_write, l.system
+    FROM spans AS s JOIN links AS l ON l.sequence = s.sequence JOIN profiles AS p ON p.id = s.profile
+    WHERE s.sequence = ?1 AND s.input IS NOT NULL";
 
 fn reference(
     write: &mut Write<'_>,

@@ -258,7 +258,7 @@ fn adopt(
             950,
             matched
         ])?;
-        sessions::unite(connection, call, sequence, child, rule)?;
+        sessions::unite(connection, write.interned, call, sequence, child, rule)?;
     }
     Ok(())
 }

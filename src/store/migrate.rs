@@ -1,6 +1,8 @@
 //! The schema: numbered migrations, compiled in, each run once in a transaction of its own and written
 //! down by name. Never steps back: a schema newer than this program is refused.
 
+use std::time::Instant;
+
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::model::Error;
@@ -22,6 +24,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration { number: 7, name: "0007_cache", sql: include_str!("migrations/0007_cache.sql") },
     Migration { number: 8, name: "0008_money", sql: include_str!("migrations/0008_money.sql") },
     Migration { number: 9, name: "0009_payloads", sql: include_str!("migrations/0009_payloads.sql") },
+    Migration { number: 10, name: "0010_profiles", sql: include_str!("migrations/0010_profiles.sql") },
 ];
 
 const CREATE: &str = "
@@ -36,9 +39,27 @@ const APPLIED: &str = "
 
 /// Brings the schema up to what this program knows.
 pub(super) fn forward(connection: &mut Connection) -> Result<(), Error> {
-    if newest(connection)? == MIGRATIONS.len() as i64 {
+    let found = newest(connection)?;
+    if found == MIGRATIONS.len() as i64 {
         return Ok(());
     }
+    if found > 0 {
+        let wanted = MIGRATIONS.len();
+        tracing::info!(
+            found,
+            wanted,
+            "the store's schema is brought up to date; a large store takes a while"
+        );
+    }
+    // A table that is made anew must not take with it what refers to it, and this cannot be said in a transaction.
+    let checks: bool = connection.query_row("PRAGMA foreign_keys", [], |row| row.get(0))?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let done = each(connection);
+    connection.pragma_update(None, "foreign_keys", checks)?;
+    done
+}
+
+fn each(connection: &mut Connection) -> Result<(), Error> {
     loop {
         // Immediate: another process may be migrating, and what is there is only known under the lock.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -48,9 +69,17 @@ pub(super) fn forward(connection: &mut Connection) -> Result<(), Error> {
             transaction.commit()?;
             return Ok(());
         };
+        let begun = Instant::now();
         transaction.execute_batch(next.sql)?;
         transaction.execute(APPLIED, params![next.number, next.name])?;
         transaction.commit()?;
+        if at > 0 {
+            tracing::info!(
+                schema = next.name,
+                seconds = begun.elapsed().as_secs_f64(),
+                "the store was migrated"
+            );
+        }
     }
 }
 

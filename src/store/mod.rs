@@ -26,6 +26,7 @@ mod open;
 mod packing;
 mod payloads;
 mod place;
+mod profiles;
 mod readers;
 mod recipes;
 mod repricings;
@@ -389,7 +390,7 @@ impl Store {
 
     /// Gives stored calls new costs and corrects every sum that they are in, in one transaction.
     pub async fn reprice(&self, repriced: Vec<Repriced>) -> Result<u64, Error> {
-        self.writer()?.write(move |write| repricings::apply(write.connection, &repriced)).await
+        self.writer()?.write(move |write| repricings::apply(write, &repriced)).await
     }
 
     /// Writes down that costs were changed; returns the row's number.

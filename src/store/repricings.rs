@@ -2,30 +2,31 @@
 
 use rusqlite::{Connection, params};
 
-use super::{calls, packing::Unpacker, rollups::Tally};
+use super::{calls, packing::Unpacker, profiles, rollups::Tally, writer::Write};
 use crate::model::{
     Error,
     call::{Repriced, Repricing},
 };
 
-const UPDATE: &str = "UPDATE spans SET cost = ?2, billed = ?3, price_id = ?4 WHERE sequence = ?1";
+const UPDATE: &str = "UPDATE spans SET cost = ?2, billed = ?3, profile = ?4 WHERE sequence = ?1";
 
 /// Changes calls and sums together; a call that is gone meanwhile is passed over. Returns how many changed.
-pub(super) fn apply(connection: &Connection, repriced: &[Repriced]) -> Result<u64, Error> {
+pub(super) fn apply(write: &mut Write<'_>, repriced: &[Repriced]) -> Result<u64, Error> {
+    let connection = write.connection;
     let mut tally = Tally::default();
     let mut unpacker = Unpacker::default();
     let mut changed = 0;
     for one in repriced {
         let Some(mut call) = calls::by_sequence(connection, &mut unpacker, one.sequence)? else { continue };
         tally.remove(&call);
+        (call.cost, call.billed) = (one.cost, one.billed);
+        call.price_id.clone_from(&one.price_id);
         connection.prepare_cached(UPDATE)?.execute(params![
             one.sequence,
             one.cost.map(|cost| cost.0),
             one.billed.map(|billed| billed.0),
-            one.price_id,
+            profiles::of(connection, write.interned, &call)?.id,
         ])?;
-        (call.cost, call.billed) = (one.cost, one.billed);
-        call.price_id.clone_from(&one.price_id);
         tally.add(&call);
         changed += 1;
     }

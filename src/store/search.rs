@@ -48,6 +48,8 @@ pub(super) type Bound = Box<dyn ToSql>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lead {
     Trace,
+    /// The call that a trace began with, where it began here: they have one id.
+    Root,
     Run,
     Session,
     Tag,
@@ -61,6 +63,7 @@ impl Lead {
     fn from(self) -> &'static str {
         match self {
             Self::Trace => "spans AS s INDEXED BY spans_by_trace WHERE s.trace_id = ?",
+            Self::Root => "spans AS s WHERE s.trace_id IS NULL AND s.call_id = ?",
             Self::Run => "spans AS s INDEXED BY spans_by_run WHERE s.run_id = ?",
             Self::Session => "spans AS s INDEXED BY spans_by_session WHERE s.session = ?",
             Self::Tag => "call_tags AS t CROSS JOIN spans AS s ON s.sequence = t.sequence WHERE t.tag = ?",
@@ -74,7 +77,7 @@ impl Lead {
     /// What every row of another lead is asked.
     fn also(self) -> &'static str {
         match self {
-            Self::Trace => "s.trace_id = ?",
+            Self::Trace | Self::Root => "coalesce(s.trace_id, s.call_id) = ?",
             Self::Run => "s.run_id = ?",
             Self::Session => "s.session = ?",
             Self::Tag => {
@@ -89,11 +92,14 @@ impl Lead {
     }
 }
 
-/// A statement that gives start and sequence of the calls that match, in order, for one value of its lead.
+/// Statements that give start and sequence of the calls that match, in order, each for one value of its lead.
 struct Select {
-    text: String,
-    /// The lead's values: the list is what they have together. Without a lead one that is not bound.
-    leads: Vec<Option<Bound>>,
+    /// What is selected, before what it is selected from.
+    what: String,
+    /// The list is what all of these give together. Without a lead there is one value that is not bound.
+    leads: Vec<(Lead, Option<Bound>)>,
+    /// What every row is asked beside its lead, and in which order.
+    rest: String,
     bound: Vec<Bound>,
 }
 
@@ -110,77 +116,88 @@ impl Select {
             return Ok(None);
         }
         let mut terms = terms.into_iter();
-        let (lead, leads, kinds) = match (terms.next(), kinds) {
-            (Some((lead, values)), kinds) => (lead, values.into_iter().map(Some).collect(), kinds),
-            (None, Some(kinds)) => {
-                (Lead::Kind, kinds.into_iter().map(|kind| Some(Box::new(kind) as Bound)).collect(), None)
+        let (lead, mut leads, kinds): (_, Vec<_>, _) = match (terms.next(), kinds) {
+            (Some((lead, values)), kinds) => {
+                (lead, values.into_iter().map(|value| (lead, Some(value))).collect(), kinds)
             }
-            (None, None) => (Lead::Start, vec![None], None),
+            (None, Some(kinds)) => {
+                let leads = kinds.into_iter().map(|kind| (Lead::Kind, Some(Box::new(kind) as Bound)));
+                (Lead::Kind, leads.collect(), None)
+            }
+            (None, None) => (Lead::Start, vec![(Lead::Start, None)], None),
         };
+        if let (Lead::Trace, Some(trace)) = (lead, filter.trace) {
+            leads.push((Lead::Root, Some(Box::new(trace.0))));
+        }
         let of_tag = lead == Lead::Tag;
         let (start, sequence) =
             if of_tag { ("t.started_at", "t.sequence") } else { ("s.started_at", "s.sequence") };
-        let mut text = format!("SELECT {start}, {sequence} FROM {}", lead.from());
+        let what = format!("SELECT {start}, {sequence} FROM ");
+        let mut rest = String::new();
         let mut bound: Vec<Bound> = Vec::new();
-        let mut and = |text: &mut String, term: &str, value: Bound| {
-            text.push_str(" AND ");
-            text.push_str(term);
+        let mut and = |term: &str, value: Bound| {
+            rest.push_str(" AND ");
+            rest.push_str(term);
             bound.push(value);
         };
         // What the index itself tells comes first.
         if let Some(kinds) = kinds {
             let kind = if of_tag { "t.kind" } else { "s.kind" };
             let kinds = serde_json::Value::from(kinds).to_string();
-            and(&mut text, &format!("+{kind} IN (SELECT value FROM json_each(?))"), Box::new(kinds));
+            and(&format!("+{kind} IN (SELECT value FROM json_each(?))"), Box::new(kinds));
         }
         if let Some(since) = filter.since {
-            and(&mut text, &format!("{start} >= ?"), Box::new(since.0));
+            and(&format!("{start} >= ?"), Box::new(since.0));
         }
         if let Some(until) = filter.until {
-            and(&mut text, &format!("{start} < ?"), Box::new(until.0));
+            and(&format!("{start} < ?"), Box::new(until.0));
         }
         if let Some(cursor) = cursor {
             // The first bound is what an index can start from; the second settles equal starts.
-            and(&mut text, &format!("{start} <= ?"), Box::new(cursor.started_at.0));
+            and(&format!("{start} <= ?"), Box::new(cursor.started_at.0));
             // A call that is gone has no place among its equals: those are skipped with it.
             let last: Option<i64> = calls::sequence(connection, cursor.id)?;
-            let (at, last) = (cursor.started_at.0, last.unwrap_or_default());
-            and(&mut text, &format!("({start} < ? OR {sequence} < ?)"), Box::new(at));
-            bound.push(Box::new(last));
+            and(&format!("({start} < ?"), Box::new(cursor.started_at.0));
+            rest.push_str(&format!(" OR {sequence} < ?)"));
+            bound.push(Box::new(last.unwrap_or_default()));
         }
-        let mut and = |text: &mut String, term: &str, value: Bound| {
-            text.push_str(" AND ");
-            text.push_str(term);
+        let mut and = |term: &str, value: Bound| {
+            rest.push_str(" AND ");
+            rest.push_str(term);
             bound.push(value);
         };
         if let Some(cost) = filter.min_cost {
-            and(&mut text, "s.cost >= ?", Box::new(cost.0));
+            and("s.cost >= ?", Box::new(cost.0));
         }
         if let Some(duration) = filter.min_duration_ns {
-            and(&mut text, "s.duration_ns >= ?", Box::new(duration));
+            and("s.duration_ns >= ?", Box::new(duration));
         }
         for (also, mut values) in terms {
             let several = values.len() > 1;
             // Only runs have several ids to one name, and they lead unless a trace does.
             let (Some(value), false) = (values.pop(), several) else { return Ok(None) };
-            and(&mut text, also.also(), value);
+            and(also.also(), value);
         }
-        text.push_str(&format!(" ORDER BY {start} DESC, {sequence} DESC LIMIT ?"));
-        Ok(Some(Self { text, leads, bound }))
+        rest.push_str(&format!(" ORDER BY {start} DESC, {sequence} DESC LIMIT ?"));
+        Ok(Some(Self { what, leads, rest, bound }))
     }
 
-    fn values<'a>(&'a self, lead: Option<&'a Option<Bound>>, limit: &'a i64) -> Vec<&'a dyn ToSql> {
-        let bound = lead.into_iter().flatten().chain(&self.bound).map(|value| &**value);
+    fn text(&self, lead: Lead) -> String {
+        [&self.what, lead.from(), &self.rest].concat()
+    }
+
+    fn values<'a>(&'a self, lead: Option<&'a Bound>, limit: &'a i64) -> Vec<&'a dyn ToSql> {
+        let bound = lead.into_iter().chain(&self.bound).map(|value| &**value);
         bound.chain([limit as &dyn ToSql]).collect()
     }
 
     /// The newest `limit` that match: of each lead's value the newest, and of these together.
     fn run(&self, connection: &Connection, limit: usize) -> Result<Vec<(i64, i64)>, Error> {
-        let mut statement = connection.prepare_cached(&self.text)?;
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut found: Vec<(i64, i64)> = Vec::new();
-        for lead in &self.leads {
-            let values = self.values(Some(lead), &most);
+        for (lead, value) in &self.leads {
+            let mut statement = connection.prepare_cached(&self.text(*lead))?;
+            let values = self.values(value.as_ref(), &most);
             let rows = statement.query_map(&*values, |row| Ok((row.get(0)?, row.get(1)?)))?;
             found.extend(rows.collect::<Result<Vec<_>, _>>()?);
         }
@@ -269,8 +286,16 @@ pub(super) fn plan(
     cursor: Option<Cursor>,
 ) -> Result<Vec<String>, Error> {
     let Some(select) = Select::new(connection, filter, cursor)? else { return Ok(Vec::new()) };
-    let mut statement = connection.prepare(&["EXPLAIN QUERY PLAN ", &select.text].concat())?;
-    let values: Vec<&dyn ToSql> = select.values(select.leads.first(), &1);
-    let steps = statement.query_map(&*values, |row| row.get(3))?.collect::<Result<_, _>>()?;
-    Ok(steps)
+    let mut plan: Vec<String> = Vec::new();
+    for (lead, value) in &select.leads {
+        let mut statement = connection.prepare(&["EXPLAIN QUERY PLAN ", &select.text(*lead)].concat())?;
+        let values: Vec<&dyn ToSql> = select.values(value.as_ref(), &1);
+        let steps = statement.query_map(&*values, |row| row.get(3))?.collect::<Result<Vec<String>, _>>()?;
+        for step in steps {
+            if !plan.contains(&step) {
+                plan.push(step);
+            }
+        }
+    }
+    Ok(plan)
 }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) use read::{calls, find, link, list};
 
-use super::{links, rollups::Sums};
+use super::{contents::Interned, links, profiles, rollups::Sums};
 use crate::model::{CallId, Error, call::Call, lineage::LinkRule};
 
 /// The id of a session that tapline found: of the call that began it, so that it is the same wherever the
@@ -111,7 +111,7 @@ const AGAIN: &str = "
     UPDATE sessions SET
         first_sequence = (SELECT sequence FROM spans WHERE session = ?1 ORDER BY started_at, sequence LIMIT 1),
         started_at = (SELECT min(started_at) FROM spans WHERE session = ?1),
-        last_at = (SELECT max(ended_at) FROM spans WHERE session = ?1)
+        last_at = (SELECT max(started_at + duration_ns) FROM spans WHERE session = ?1)
     WHERE id = ?1";
 
 /// A session that calls were removed from: it goes with its last one, else it begins and ends with those that
@@ -126,8 +126,9 @@ pub(super) fn left(connection: &Connection, session: &str) -> Result<(), Error> 
     Ok(())
 }
 
-const RULE_OF_CALL: &str = "SELECT session, session_rule FROM spans WHERE sequence = ?1";
-const MOVE_ONE: &str = "UPDATE spans SET session = ?2, session_rule = ?3 WHERE sequence = ?1";
+const RULE_OF_CALL: &str = "
+    SELECT s.session, p.session_rule FROM spans AS s JOIN profiles AS p ON p.id = s.profile WHERE s.sequence = ?1";
+const MOVE_ONE: &str = "UPDATE spans SET session = ?2, profile = ?3 WHERE sequence = ?1";
 const MOVE_ALL: &str = "UPDATE spans SET session = ?2 WHERE session = ?1";
 const MERGE: &str = "
     INSERT INTO sessions SELECT ?2, parent, inferred, first_sequence, started_at, last_at, experiment_id, run_id,
@@ -158,6 +159,7 @@ const REPARENT: &str = "UPDATE sessions SET parent = ?2 WHERE parent = ?1";
 /// session, where it was found and not named, becomes the call's.
 pub(super) fn unite(
     connection: &Connection,
+    interned: &mut Interned,
     call: &mut Call,
     sequence: i64,
     child: i64,
@@ -170,9 +172,10 @@ pub(super) fn unite(
         return Ok(());
     }
     if call.rules.session.as_deref() == Some(links::NEW_CONVERSATION) {
-        connection.prepare_cached(MOVE_ONE)?.execute(params![sequence, other, rule.as_str()])?;
         call.session = Some(other);
         call.rules.session = Some(rule.as_str().to_owned());
+        let profile = profiles::of(connection, interned, call)?.id;
+        connection.prepare_cached(MOVE_ONE)?.execute(params![sequence, call.session, profile])?;
     } else if links::is_inferred(other_rule.as_deref()) {
         connection.prepare_cached(MOVE_ALL)?.execute(params![other, own])?;
         connection.prepare_cached(MERGE)?.execute(params![other, own])?;

@@ -1,4 +1,4 @@
-//! Finding and removing contents and turns that no payload refers to any more. Marking reads in slices beside
+//! Finding and removing contents and turns that no payload refers to any more, and profiles that no call has. Marking reads in slices beside
 //! the writer; removing works in slices of the writer that end in time. Whatever the writer hands out
 //! meanwhile is watched and spared, so that traffic goes on.
 
@@ -64,11 +64,13 @@ impl FromIterator<i64> for Ids {
 /// What is referred to, as far as it was looked at.
 #[derive(Debug)]
 pub(super) struct Marks {
+    profiles: Ids,
     contents: Ids,
     turns: Ids,
     /// The newest ids when marking began: what came later is nobody's to remove.
     newest_content: i64,
     newest_turn: i64,
+    newest_profile: i64,
     /// By template, the lines that every head which uses it says otherwise.
     templates: Overridden,
     /// Payloads and contents that cannot be read.
@@ -79,27 +81,32 @@ pub(super) struct Marks {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    Calls,
     Payloads,
     Turns,
     Contents,
     Done,
 }
 
-const NEWEST: &str =
-    "SELECT (SELECT coalesce(max(id), 0) FROM contents), (SELECT coalesce(max(id), 0) FROM turns)";
+const NEWEST: &str = "
+    SELECT (SELECT coalesce(max(id), 0) FROM contents), (SELECT coalesce(max(id), 0) FROM turns),
+        (SELECT coalesce(max(id), 0) FROM profiles)";
 
 impl Marks {
     pub(super) fn begin(connection: &Connection) -> Result<Self, Error> {
-        let (newest_content, newest_turn) =
-            connection.prepare_cached(NEWEST)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (newest_content, newest_turn, newest_profile) = connection
+            .prepare_cached(NEWEST)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(Self {
+            profiles: Ids::default(),
             contents: Ids::default(),
             turns: Ids::default(),
             newest_content,
             newest_turn,
+            newest_profile,
             templates: Overridden::new(),
             damaged: 0,
-            stage: Stage::Payloads,
+            stage: Stage::Calls,
             at: 0,
         })
     }
@@ -116,11 +123,30 @@ impl Marks {
     /// Marks what the next rows refer to; payloads in `skip` are taken for gone.
     pub(super) fn step(&mut self, connection: &Connection, skip: &Ids) -> Result<(), Error> {
         match self.stage {
+            Stage::Calls => self.calls(connection),
             Stage::Payloads => self.payloads(connection, skip),
             Stage::Turns => self.turns(connection),
             Stage::Contents => self.texts(connection),
             Stage::Done => Ok(()),
         }
+    }
+
+    /// What calls have alike; a call outlives its payload.
+    fn calls(&mut self, connection: &Connection) -> Result<(), Error> {
+        const NEXT: &str =
+            "SELECT sequence, profile FROM spans WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
+        let mut statement = connection.prepare_cached(NEXT)?;
+        let mut rows = statement.query([self.at, 10 * READ])?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            last = Some(row.get::<_, i64>(0)?);
+            self.profiles.insert(row.get(1)?);
+        }
+        match last {
+            Some(last) => self.at = last,
+            None => (self.stage, self.at) = (Stage::Payloads, 0),
+        }
+        Ok(())
     }
 
     fn payloads(&mut self, connection: &Connection, skip: &Ids) -> Result<(), Error> {
@@ -233,11 +259,13 @@ pub(super) fn measure(connection: &Connection, marks: &Marks) -> Result<Swept, E
 pub(super) struct Removing {
     turn: i64,
     content: i64,
+    profile: i64,
     pub(super) done: bool,
 }
 
 const NEXT_TURN: &str = "SELECT id FROM turns WHERE id > ?1 ORDER BY id LIMIT 256";
 const NEXT_CONTENT: &str = "SELECT id FROM contents WHERE id > ?1 ORDER BY id LIMIT 256";
+const NEXT_PROFILE: &str = "SELECT id FROM profiles WHERE id > ?1 ORDER BY id LIMIT 256";
 
 /// Removes for as long as a slice may last.
 pub(super) fn remove(
@@ -265,6 +293,13 @@ pub(super) fn remove(
             if write.interned.watched().is_some_and(|watched| !watched.contents.contains(&content)) {
                 swept.bytes += delete_content(connection, &mut unpacker, traces, content)?;
                 swept.contents += 1;
+            }
+        } else if at.profile < marks.newest_profile {
+            let unmarked =
+                next(connection, NEXT_PROFILE, &mut at.profile, marks.newest_profile, &marks.profiles)?;
+            let Some(profile) = unmarked else { continue };
+            if write.interned.watched().is_some_and(|watched| !watched.profiles.contains(&profile)) {
+                connection.prepare_cached("DELETE FROM profiles WHERE id = ?1")?.execute([profile])?;
             }
         } else {
             at.done = true;

@@ -19,7 +19,10 @@ use crate::model::{
     CallId, Error, NanoUsd, SpanId, TraceId, UnixNanos,
     call::{Call, CallStatus, Dialect, Placement, Rules, Settled},
     content::{Arrival, Body, Part},
-    filter::search::{RunSearch, Slice},
+    filter::{
+        CallFilter, PageRequest,
+        search::{RunSearch, Slice},
+    },
     record::{Outcome, Source},
     usage::{Meter, Usage, UsageSource},
 };
@@ -281,6 +284,75 @@ async fn a_call_is_found_by_id_span_or_prefix() {
     ] {
         assert_eq!(store.call(text).await.unwrap_err().code, code, "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_call_is_found_by_the_ids_that_follow_from_its_own() {
+    let (directory, store) = open();
+    let mut calls: Vec<_> = (0..40)
+        .map(|number: u64| {
+            let mut call = bare(number);
+            // Years lie between the first and the last, and some share all but the highest bits of their time.
+            call.id.0[..2].copy_from_slice(&(0x0190 + number as u16 % 8).to_be_bytes());
+            (call.trace_id, call.span_id) = (TraceId(call.id.0), SpanId::of(call.id));
+            call
+        })
+        .collect();
+    calls[39].parent_span_id = None;
+    calls[39].trace_id = calls[7].trace_id;
+    store.settle(calls.iter().cloned().map(settled).collect()).await.unwrap();
+    for call in &calls {
+        assert_eq!(store.call(&call.span_id.to_string()).await.unwrap().id, call.id);
+        let filter = CallFilter { trace: Some(call.trace_id), ..CallFilter::default() };
+        let found = store.calls(filter, PageRequest::default()).await.unwrap().items;
+        let expected: Vec<_> =
+            calls.iter().rev().filter(|other| other.trace_id == call.trace_id).map(|call| call.id).collect();
+        assert_eq!(found.iter().map(|call| call.id).collect::<Vec<_>>(), expected);
+    }
+    let kept = "SELECT count(trace_id), count(span_id) FROM spans";
+    let kept: (i64, i64) =
+        outside(&directory).query_row(kept, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(kept, (1, 0));
+    assert_eq!(store.call("00000000000000ff").await.unwrap_err().code, crate::model::ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn what_calls_have_alike_is_kept_once_and_what_is_their_own_with_them() {
+    let (directory, store) = open();
+    let calls: Vec<_> = (0..20)
+        .map(|number| {
+            let mut call = full(number);
+            if number % 2 == 1 {
+                call.target = format!("/responses/resp_68a1f0c9e2b4{number}");
+                call.name = format!("GET {}", call.target);
+                call.error_type = Some(format!("no such thing: {number}abcdefabcdef"));
+            }
+            call
+        })
+        .collect();
+    store.settle(calls.iter().cloned().map(settled).collect()).await.unwrap();
+    assert_eq!(count(&directory, "profiles"), 2);
+    for call in &calls {
+        assert_eq!(store.call(&call.id.to_string()).await.unwrap(), *call);
+    }
+    let shown = store.session_calls("session ü", 100).await.unwrap();
+    for (shown, call) in shown.iter().zip(&calls) {
+        assert_eq!((&shown.name, &shown.error_type), (&call.name, &call.error_type));
+        assert_eq!((shown.ended_at, shown.status), (call.ended_at, call.status));
+    }
+    assert_eq!(shown.len(), calls.len());
+    // They go with the last call that has them.
+    let sequences = store.stored_after(0, 100).await.unwrap();
+    let odd = sequences.iter().map(|one| one.sequence).filter(|sequence| sequence % 2 == 0);
+    store.drop_calls(odd.collect(), true).await.unwrap();
+    store.sweep().await.unwrap();
+    assert_eq!(count(&directory, "profiles"), 1);
+    store.settle(vec![settled(calls[1].clone())]).await.unwrap();
+    assert_eq!(store.call(&calls[1].id.to_string()).await.unwrap(), calls[1]);
+    store.drop_calls((1..30).collect(), true).await.unwrap();
+    assert_eq!(count(&directory, "profiles"), 0, "no call is of their kind");
+    store.settle(calls.iter().cloned().map(settled).collect()).await.unwrap();
+    assert_eq!(store.call(&calls[0].id.to_string()).await.unwrap(), calls[0]);
 }
 
 #[tokio::test]

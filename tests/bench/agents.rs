@@ -181,10 +181,6 @@ impl Agents {
         id[..6].copy_from_slice(&(at.0 / 1_000_000).to_be_bytes()[2..]);
         id[6..14].copy_from_slice(&dice.next().to_be_bytes());
         id[14..].copy_from_slice(&(number as u16).to_be_bytes());
-        let (mut trace, mut span) = ([0; 16], [0; 8]);
-        trace[..8].copy_from_slice(&dice.next().to_be_bytes());
-        trace[8..].copy_from_slice(&dice.next().to_be_bytes());
-        span.copy_from_slice(&dice.next().to_be_bytes());
         let completion = format!("chatcmpl-{}", dice.hex(29));
         let created = at.0 / UnixNanos::SECOND;
         let (input, output) = (request.len() / 4, answer.len() / 4);
@@ -226,8 +222,9 @@ impl Agents {
         Finished {
             opened: Opened {
                 call,
-                trace: TraceId(trace),
-                span: SpanId(span),
+                // As the recorder chooses them where no trace comes with the call.
+                trace: TraceId(id),
+                span: SpanId::of(call),
                 parent_span: None,
                 at,
                 method: "POST".to_owned(),

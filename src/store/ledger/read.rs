@@ -39,12 +39,13 @@ const SUMS: &str =
     coalesce(sum(c.unpriced_calls), 0), coalesce(sum(c.disputed_calls), 0)";
 
 /// Sessions have no sums of their own here: theirs are added up from their calls.
-const BY_SESSION: &str = "(SELECT s.started_at / 86400000000000 AS day, s.experiment_id, coalesce(s.run_id, '') AS run_id,
-    s.provider, coalesce(s.model, '') AS model, 0 AS prompt, coalesce(s.user, '') AS user, coalesce(k.cause, 0) AS cause,
+const BY_SESSION: &str =
+    "(SELECT s.started_at / 86400000000000 AS day, s.experiment_id, coalesce(s.run_id, '') AS run_id,
+    t.provider, t.model, 0 AS prompt, coalesce(s.user, '') AS user, coalesce(k.cause, 0) AS cause,
     s.session, 1 AS calls, coalesce(s.input, 0) AS input_tokens, k.cacheable AS cacheable_tokens,
     coalesce(s.cache_read, 0) AS read_tokens, k.missed AS missed_tokens, coalesce(k.lost, 0) AS lost,
     k.missed > 0 AND k.lost IS NULL AS unpriced_calls, k.disputed AS disputed_calls
-    FROM cache AS k JOIN spans AS s ON s.sequence = k.sequence)";
+    FROM cache AS k JOIN spans AS s ON s.sequence = k.sequence JOIN kinds AS t ON t.id = s.kind)";
 
 fn column(dimension: CacheDimension) -> &'static str {
     match dimension {

@@ -88,11 +88,12 @@ impl Known for StoreKnown<'_> {
 }
 
 const CANDIDATE: &str = "
-    SELECT s.session, s.session_rule, s.experiment_id, s.run_id, s.user, s.key_fingerprint, s.peer, s.request_model,
-        s.started_at, s.ended_at, s.status, l.system, l.tools, l.markers, l.agent,
-        (SELECT max(c.ended_at) FROM links AS k JOIN spans AS c ON c.sequence = k.sequence
+    SELECT s.session, p.session_rule, s.experiment_id, s.run_id, s.user, p.key_fingerprint, s.peer, p.request_model,
+        s.started_at, s.started_at + s.duration_ns, t.status, l.system, l.tools, l.markers, l.agent,
+        (SELECT max(c.started_at + c.duration_ns) FROM links AS k JOIN spans AS c ON c.sequence = k.sequence
             WHERE k.parent = s.sequence AND k.kind <> ?2), l.keys
-    FROM spans AS s JOIN links AS l ON l.sequence = s.sequence WHERE s.sequence = ?1";
+    FROM spans AS s JOIN links AS l ON l.sequence = s.sequence JOIN profiles AS p ON p.id = s.profile
+    JOIN kinds AS t ON t.id = s.kind WHERE s.sequence = ?1";
 
 pub(super) fn candidate(connection: &Connection, sequence: i64) -> Result<Option<Candidate>, Error> {
     Ok(with_sentences(connection, sequence)?.map(|(candidate, _)| candidate))

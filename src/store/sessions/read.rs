@@ -119,11 +119,12 @@ pub(in crate::store) fn list(
 }
 
 const CALLS: &str = "
-    SELECT s.call_id, s.sequence, s.session, s.name, s.started_at, s.ended_at, s.status, s.error_type, s.model,
-        l.agent, s.tool_calls, s.input, s.cache_read, s.output, s.cost,
+    SELECT s.call_id, s.sequence, s.session, coalesce(o.name, s.rest ->> 'name', ''), s.started_at,
+        s.started_at + s.duration_ns, t.status, coalesce(o.error_type, s.rest ->> 'error_type'), nullif(t.model, ''), l.agent, s.tool_calls, s.input, s.cache_read, s.output, s.cost,
         (SELECT p.call_id FROM spans AS p WHERE p.sequence = l.parent), l.kind, l.rule, l.confidence, l.matched,
         l.rivals, l.changes, c.missed, c.lost
-    FROM spans AS s LEFT JOIN links AS l ON l.sequence = s.sequence LEFT JOIN cache AS c ON c.sequence = s.sequence
+    FROM spans AS s CROSS JOIN profiles AS o ON o.id = s.profile CROSS JOIN kinds AS t ON t.id = s.kind
+    LEFT JOIN links AS l ON l.sequence = s.sequence LEFT JOIN cache AS c ON c.sequence = s.sequence
     WHERE s.session = ?1 ORDER BY s.started_at, s.sequence LIMIT ?2";
 
 /// The calls of a session in the order of their start.

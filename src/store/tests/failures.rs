@@ -162,7 +162,7 @@ async fn damage_is_an_error_and_stays_where_it_is() {
     let (directory, store) = open();
     store.settle(vec![with_content(1), settled(full(2))]).await.unwrap();
     let other = outside(&directory);
-    other.execute("UPDATE spans SET status = 'nonsense' WHERE sequence = 2", []).unwrap();
+    other.execute("UPDATE profiles SET outcome = 'nonsense' WHERE id = (SELECT profile FROM spans WHERE sequence = 2)", []).unwrap();
     assert_eq!(store.call(&id(2).to_string()).await.unwrap_err().code, ErrorCode::Internal);
     assert_eq!(store.call(&id(1).to_string()).await.unwrap().id, id(1));
     for damage in [

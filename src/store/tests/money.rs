@@ -204,7 +204,7 @@ async fn inv6_an_unknown_cost_is_never_zero() {
     assert_eq!(total.input_tokens, 70);
 
     // A call of unknown cost does not cost at least nothing.
-    let filter = crate::model::filter::CallFilter { min_cost: Some(NanoUsd::ZERO), ..Default::default() };
+    let filter = CallFilter { min_cost: Some(NanoUsd::ZERO), ..Default::default() };
     let found = store.calls(filter, Default::default()).await.unwrap().items;
     assert_eq!(found.iter().map(|call| call.id).collect::<Vec<_>>(), [id(4), id(1)]);
 }

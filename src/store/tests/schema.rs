@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    model::{ErrorCode, filter::PageRequest},
-    store::migrate::MIGRATIONS,
+    model::{
+        ErrorCode,
+        filter::{CallFilter, PageRequest},
+    },
+    store::{Side, calls, migrate::MIGRATIONS},
 };
 
 #[tokio::test]
@@ -153,4 +156,189 @@ async fn processes_that_start_together_make_one_store() {
     }
     let counts = ["migrations", "spans", "runs", "contents", "turns"].map(|table| count(&directory, table));
     assert_eq!(counts, [MIGRATIONS.len() as i64, 6, 1, 3, 2]);
+}
+
+/// A call as schema 9 kept it.
+fn insert_as_before(connection: &Connection, sequence: i64, call: &Call) {
+    let usage = &call.usage;
+    let json = |texts: &[String]| (!texts.is_empty()).then(|| serde_json::to_string(texts).unwrap());
+    let model = call.model().unwrap_or_default();
+    let kind = [&call.upstream, &call.provider, model, &call.operation, call.status.as_str()];
+    connection
+        .execute(
+            "INSERT OR IGNORE INTO kinds (upstream, provider, model, operation, status) VALUES (?, ?, ?, ?, ?)",
+            kind,
+        )
+        .unwrap();
+    let kind: i64 = connection
+        .query_row(
+            "SELECT id FROM kinds
+                WHERE upstream = ? AND provider = ? AND model = ? AND operation = ? AND status = ?",
+            kind,
+            |row| row.get(0),
+        )
+        .unwrap();
+    let columns: Vec<(&str, Box<dyn rusqlite::ToSql>)> = vec![
+        ("sequence", Box::new(sequence)),
+        ("kind", Box::new(kind)),
+        ("call_id", Box::new(call.id.0)),
+        ("trace_id", Box::new(call.trace_id.0)),
+        ("span_id", Box::new(call.span_id.0)),
+        ("parent_span_id", Box::new(call.parent_span_id.map(|id| id.0))),
+        ("name", Box::new(call.name.clone())),
+        ("started_at", Box::new(call.started_at.0)),
+        ("ended_at", Box::new(call.ended_at.0)),
+        ("duration_ns", Box::new(call.duration_ns())),
+        ("experiment_id", Box::new(call.experiment_id.clone())),
+        ("run_id", Box::new(call.run_id.clone())),
+        ("session", Box::new(call.session.clone())),
+        ("experiment_rule", Box::new(call.rules.experiment.clone())),
+        ("run_rule", Box::new(call.rules.run.clone())),
+        ("session_rule", Box::new(call.rules.session.clone())),
+        ("user", Box::new(call.user.clone())),
+        ("tags", Box::new(json(&call.tags))),
+        (
+            "metadata",
+            Box::new((!call.metadata.is_empty()).then(|| serde_json::to_string(&call.metadata).unwrap())),
+        ),
+        ("upstream", Box::new(call.upstream.clone())),
+        ("provider", Box::new(call.provider.clone())),
+        ("server_address", Box::new(call.server_address.clone())),
+        ("server_port", Box::new(call.server_port)),
+        ("dialect", Box::new(call.dialect.as_str())),
+        ("operation", Box::new(call.operation.clone())),
+        ("request_model", Box::new(call.request_model.clone())),
+        ("response_model", Box::new(call.response_model.clone())),
+        ("streamed", Box::new(call.streamed)),
+        ("method", Box::new(call.method.clone())),
+        ("target", Box::new(call.target.clone())),
+        ("peer", Box::new(call.peer.clone())),
+        ("key_fingerprint", Box::new(call.key_fingerprint.clone())),
+        ("status", Box::new(call.status.as_str())),
+        ("outcome", Box::new(call.outcome.as_str())),
+        ("http_status", Box::new(call.http_status)),
+        ("error_type", Box::new(call.error_type.clone())),
+        ("error_source", Box::new(call.error_source.map(calls::source_text))),
+        ("error_message", Box::new(call.error_message.clone())),
+        ("finish_reasons", Box::new(json(&call.finish_reasons))),
+        ("response_id", Box::new(call.response_id.clone())),
+        ("request_id", Box::new(call.request_id.clone())),
+        ("retry_count", Box::new(call.retry_count)),
+        ("service_tier", Box::new(call.service_tier.clone())),
+        ("region", Box::new(call.region.clone())),
+        ("tool_calls", Box::new(call.tool_calls)),
+        ("input", Box::new(usage.input)),
+        ("cache_read", Box::new(usage.cache_read)),
+        ("cache_write", Box::new(usage.cache_write)),
+        ("cache_write_long", Box::new(usage.cache_write_long)),
+        ("input_audio", Box::new(usage.input_audio)),
+        ("input_image", Box::new(usage.input_image)),
+        ("output", Box::new(usage.output)),
+        ("reasoning", Box::new(usage.reasoning)),
+        ("output_audio", Box::new(usage.output_audio)),
+        ("output_image", Box::new(usage.output_image)),
+        ("web_searches", Box::new(usage.web_searches)),
+        ("seconds", Box::new(usage.seconds)),
+        ("characters", Box::new(usage.characters)),
+        ("search_units", Box::new(usage.search_units)),
+        (
+            "meters",
+            Box::new((!usage.meters.is_empty()).then(|| serde_json::to_string(&usage.meters).unwrap())),
+        ),
+        ("reported_cost", Box::new(usage.reported_cost_nano_usd)),
+        ("usage_source", Box::new(call.usage_source.map(UsageSource::as_str))),
+        ("cost", Box::new(call.cost.map(|cost| cost.0))),
+        ("billed", Box::new(call.billed.map(|billed| billed.0))),
+        ("price_id", Box::new(call.price_id.clone())),
+        ("first_byte_ns", Box::new(call.first_byte_ns)),
+        ("first_token_ns", Box::new(call.first_token_ns)),
+        ("last_token_ns", Box::new(call.last_token_ns)),
+        ("chunks", Box::new(call.chunks)),
+        ("sent_bytes", Box::new(call.sent_bytes)),
+        ("received_bytes", Box::new(call.received_bytes)),
+        ("request_whole", Box::new(call.request_whole)),
+        ("response_whole", Box::new(call.response_whole)),
+        ("notes", Box::new(json(&call.notes))),
+    ];
+    let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
+    let holes = vec!["?"; columns.len()].join(", ");
+    let values: Vec<_> = columns.iter().map(|(_, value)| &**value).collect();
+    connection
+        .execute(&format!("INSERT INTO spans ({}) VALUES ({holes})", names.join(", ")), &*values)
+        .unwrap();
+    for tag in &call.tags {
+        connection
+            .execute(
+                "INSERT INTO call_tags (tag, started_at, sequence, kind) VALUES (?, ?, ?, ?)",
+                rusqlite::params![tag, call.started_at.0, sequence, kind],
+            )
+            .unwrap();
+    }
+    connection
+        .execute(
+            "INSERT INTO payloads (sequence, heads, request, response, arrivals, uncut)
+                VALUES (?1, x'', x'00026869', x'', x'', 0)",
+            [sequence],
+        )
+        .unwrap();
+}
+
+#[tokio::test]
+async fn calls_of_an_older_store_keep_every_field_and_all_that_hangs_on_them() {
+    let directory = TempDir::new().unwrap();
+    let headless = |call: Call| Call {
+        request_headers: Default::default(),
+        response_headers: Default::default(),
+        ..call
+    };
+    let mut own = headless(full(3));
+    own.trace_id = TraceId(own.id.0);
+    own.target = "/responses/resp_68a1f0c9e2b4".into();
+    own.metadata = json!({"none": null, "deep": {"none": null}, "big": 1e300}).as_object().unwrap().clone();
+    let calls = [headless(full(1)), headless(bare(2)), own, headless(bare(4))];
+    {
+        let connection = outside(&directory);
+        connection.pragma_update(None, "foreign_keys", true).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)
+                    STRICT",
+            )
+            .unwrap();
+        for migration in &MIGRATIONS[..9] {
+            connection.execute_batch(&format!("BEGIN; {} ; COMMIT", migration.sql)).unwrap();
+            let applied = rusqlite::params![migration.number, migration.name];
+            connection.execute("INSERT INTO migrations VALUES (?, ?, 0)", applied).unwrap();
+        }
+        for (sequence, call) in (1..).zip(&calls) {
+            insert_as_before(&connection, sequence, call);
+        }
+        insert_as_before(&connection, 9, &bare(9));
+        connection.execute("DELETE FROM spans WHERE sequence = 9", []).unwrap();
+    }
+    let store = Store::open(&Config::default(), directory.path()).unwrap();
+    let stored = store.stored_after(0, 10).await.unwrap();
+    assert_eq!(stored.iter().map(|one| one.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    for (stored, call) in stored.iter().zip(&calls) {
+        assert_eq!(stored.call, *call);
+        assert_eq!(store.call(&call.id.to_string()).await.unwrap(), *call);
+        assert_eq!(store.call(&call.span_id.to_string()).await.unwrap().id, call.id);
+        assert_eq!(store.body(call.id, Side::Request).await.unwrap().bytes, "hi");
+        let filter = CallFilter { trace: Some(call.trace_id), ..CallFilter::default() };
+        let found = store.calls(filter, PageRequest::default()).await.unwrap().items;
+        assert!(found.contains(call), "{}", call.trace_id);
+    }
+    let tagged = CallFilter { tag: Some("nightly".into()), ..CallFilter::default() };
+    assert_eq!(store.calls(tagged, PageRequest::default()).await.unwrap().items.len(), 2);
+    // Those that are there are known again, and a place in the order of storing is never given twice.
+    store.settle(calls.iter().cloned().map(settled).collect()).await.unwrap();
+    assert_eq!(store.last_sequence().await.unwrap(), 9);
+    store.settle(vec![settled(full(5))]).await.unwrap();
+    assert_eq!(store.last_sequence().await.unwrap(), 10);
+    assert_eq!(store.call(&id(5).to_string()).await.unwrap(), full(5));
+    store.close().await;
+    let sound: String =
+        outside(&directory).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    assert_eq!(count(&directory, "pragma_foreign_key_check"), 0);
 }
