@@ -2,8 +2,8 @@
 //! events do, so a length is mostly a count of events, known from the body.
 
 use super::{
-    numbers::{pull, pull_bytes, pull_length, pull_signed, push, push_bytes, push_signed, take},
-    packing::Packer,
+    bits,
+    numbers::{pull, pull_bytes, pull_length, pull_signed, push, push_signed, take},
 };
 use crate::model::content::Arrival;
 
@@ -11,12 +11,18 @@ use crate::model::content::Arrival;
 const PAIRS: u8 = 0;
 /// Offsets in units, then the events of each frame.
 const EVENTS: u8 = 1;
-/// As `EVENTS`, the two lists packed by zstd behind their length.
+/// As `EVENTS`, the two lists packed by zstd behind their length; written by earlier versions.
 const EVENTS_ZSTD: u8 = 2;
+/// Unit, count, the least step; how wide steps and counts of events are in Rice's code; then both lists as bits, each
+/// step without the least.
+const EVENTS_BITS: u8 = 3;
+
+/// In place of a width: one event in each frame and what is left in the last.
+const ONE_EACH: u8 = 255;
 
 const EVENT_END: &[u8] = b"\n\n";
-/// Longer lists than this are packed.
-const SHORTEST_PACKED: usize = 64;
+/// Shorter lists are bytes.
+const FEWEST_BITS: usize = 8;
 /// A list of more bytes is not one.
 const LONGEST: usize = 64 << 20;
 
@@ -25,7 +31,7 @@ fn unit(arrivals: &[Arrival]) -> u64 {
     if arrivals.iter().all(|arrival| arrival.offset_us % 100 == 0) { 100 } else { 1 }
 }
 
-pub(super) fn encode(packer: &mut Packer, arrivals: &[Arrival], body: &[u8]) -> Vec<u8> {
+pub(super) fn encode(arrivals: &[Arrival], body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     if arrivals.is_empty() {
         return out;
@@ -41,30 +47,54 @@ pub(super) fn encode(packer: &mut Packer, arrivals: &[Arrival], body: &[u8]) -> 
         return out;
     };
     let unit = unit(arrivals);
-    let mut lists = Vec::with_capacity(3 * arrivals.len());
-    push(&mut lists, unit);
-    push(&mut lists, arrivals.len() as u64);
+    if arrivals.len() >= FEWEST_BITS && as_bits(arrivals, unit, &events, &mut out) {
+        return out;
+    }
+    out.push(EVENTS);
+    push(&mut out, unit);
+    push(&mut out, arrivals.len() as u64);
     let mut before = 0u64;
     for arrival in arrivals {
         let at = arrival.offset_us / unit;
-        push_signed(&mut lists, at.wrapping_sub(before) as i64);
+        push_signed(&mut out, at.wrapping_sub(before) as i64);
         before = at;
     }
     for count in events {
-        push(&mut lists, count);
-    }
-    if lists.len() >= SHORTEST_PACKED
-        && let Ok(packed) = packer.framed(&lists)
-        && packed.len() + 4 < lists.len()
-    {
-        out.push(EVENTS_ZSTD);
-        push(&mut out, lists.len() as u64);
-        push_bytes(&mut out, packed);
-    } else {
-        out.push(EVENTS);
-        out.extend_from_slice(&lists);
+        push(&mut out, count);
     }
     out
+}
+
+/// Writes both lists as bits; false where time went back.
+fn as_bits(arrivals: &[Arrival], unit: u64, events: &[u64], out: &mut Vec<u8>) -> bool {
+    let mut before = 0;
+    let mut steps = Vec::with_capacity(arrivals.len());
+    for arrival in arrivals {
+        let at = arrival.offset_us / unit;
+        let Some(step) = at.checked_sub(before) else { return false };
+        steps.push(step);
+        before = at;
+    }
+    let least = steps.iter().copied().min().unwrap_or(0);
+    steps.iter_mut().for_each(|step| *step -= least);
+    let (width, _) = bits::rice_width(&steps);
+    out.push(EVENTS_BITS);
+    push(out, unit);
+    push(out, arrivals.len() as u64);
+    push(out, least);
+    out.push(width as u8);
+    // One event a frame, and the last ends the body: so it is mostly.
+    let plain =
+        events.split_last().is_some_and(|(last, rest)| *last == 0 && rest.iter().all(|one| *one == 1));
+    let (counts, _) = bits::rice_width(events);
+    out.push(if plain { ONE_EACH } else { counts as u8 });
+    let mut bits = bits::Writer::new(out);
+    steps.iter().for_each(|step| bits.push_rice(*step, width));
+    if !plain {
+        events.iter().for_each(|count| bits.push_rice(*count, counts));
+    }
+    bits.end();
+    true
 }
 
 /// How many events end in each frame; `None` where a frame ends elsewhere. The last one may end the body.
@@ -124,8 +154,33 @@ pub(super) fn decode(mut input: &[u8], body: &[u8]) -> Option<Vec<Arrival>> {
             let size = pull_length(&mut input).filter(|size| *size <= LONGEST)?;
             decode_lists(&zstd::bulk::decompress(pull_bytes(&mut input)?, size).ok()?, body)
         }
+        Some(EVENTS_BITS) => decode_bits(input, body),
         Some(_) => None,
     }
+}
+
+fn decode_bits(mut input: &[u8], body: &[u8]) -> Option<Vec<Arrival>> {
+    let (unit, count, least) = (pull(&mut input)?, pull_length(&mut input)?, pull(&mut input)?);
+    let (width, counts) = (take(&mut input)?, take(&mut input)?);
+    // Each step is a bit at least.
+    if count > input.len().saturating_mul(8) || width >= 64 || counts >= 64 && counts != ONE_EACH {
+        return None;
+    }
+    let mut bits = bits::Reader::new(input);
+    let (mut arrivals, mut at) = (Vec::with_capacity(count), 0u64);
+    for _ in 0..count {
+        at = at.checked_add(bits.pull_rice(u32::from(width))?)?.checked_add(least)?;
+        arrivals.push(Arrival { offset_us: at.checked_mul(unit)?, length: 0 });
+    }
+    let events: Vec<u64> = if counts == ONE_EACH {
+        (1..=count).map(|number| u64::from(number < count)).collect()
+    } else {
+        (0..count).map(|_| bits.pull_rice(u32::from(counts))).collect::<Option<_>>()?
+    };
+    for (arrival, length) in arrivals.iter_mut().zip(lengths(&events, body)?) {
+        arrival.length = length;
+    }
+    bits.is_done().then_some(arrivals)
 }
 
 fn decode_lists(mut lists: &[u8], body: &[u8]) -> Option<Vec<Arrival>> {
@@ -149,10 +204,6 @@ mod tests {
 
     use super::*;
 
-    fn packer() -> Packer {
-        Packer::new(3).unwrap()
-    }
-
     fn stream(events: u64) -> (Vec<Arrival>, Vec<u8>) {
         let (mut arrivals, mut body) = (Vec::new(), Vec::new());
         for number in 0..events {
@@ -169,7 +220,7 @@ mod tests {
         fn any_arrivals_survive(pairs: Vec<(u64, u64)>, body: Vec<u8>) {
             let arrivals: Vec<_> =
                 pairs.into_iter().map(|(offset_us, length)| Arrival { offset_us, length }).collect();
-            prop_assert_eq!(decode(&encode(&mut packer(), &arrivals, &body), &body), Some(arrivals));
+            prop_assert_eq!(decode(&encode(&arrivals, &body), &body), Some(arrivals));
         }
 
         #[test]
@@ -182,7 +233,7 @@ mod tests {
             let arrivals: Vec<_> = (0..).zip(lengths)
                 .map(|(number, length)| Arrival { offset_us: number * 17 * unit, length })
                 .collect();
-            prop_assert_eq!(decode(&encode(&mut packer(), &arrivals, &body), &body), Some(arrivals));
+            prop_assert_eq!(decode(&encode(&arrivals, &body), &body), Some(arrivals));
         }
 
         #[test]
@@ -192,10 +243,31 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_earlier_versions_are_read() {
+        let (arrivals, body) = stream(100);
+        let mut lists = Vec::new();
+        push(&mut lists, 100);
+        push(&mut lists, arrivals.len() as u64);
+        let mut before = 0;
+        for arrival in &arrivals {
+            push_signed(&mut lists, (arrival.offset_us / 100) as i64 - before);
+            before = (arrival.offset_us / 100) as i64;
+        }
+        events(&arrivals, &body).unwrap().into_iter().for_each(|count| push(&mut lists, count));
+        let mut plain = vec![EVENTS];
+        plain.extend_from_slice(&lists);
+        assert_eq!(decode(&plain, &body).as_deref(), Some(arrivals.as_slice()));
+        let mut packed = vec![EVENTS_ZSTD];
+        push(&mut packed, lists.len() as u64);
+        crate::store::numbers::push_bytes(&mut packed, &zstd::bulk::compress(&lists, 3).unwrap());
+        assert_eq!(decode(&packed, &body), Some(arrivals));
+    }
+
+    #[test]
     fn a_stream_costs_about_a_byte_a_frame() {
         let (arrivals, body) = stream(1_000);
-        let encoded = encode(&mut packer(), &arrivals, &body);
+        let encoded = encode(&arrivals, &body);
         assert_eq!(decode(&encoded, &body), Some(arrivals));
-        assert!(encoded.len() < 1_500, "{}", encoded.len());
+        assert!(encoded.len() < 1_050, "{}", encoded.len());
     }
 }

@@ -6,7 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params, types::FromSql};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{contents::Interned, packing::Unpacker, payloads, profiles};
+use super::{
+    contents::Interned,
+    ids::{self, Id},
+    packing::Unpacker,
+    payloads, profiles,
+};
 use crate::model::{
     CallId, Error, NanoUsd, SpanId, TraceId, UnixNanos,
     call::{Call, CallStatus, Dialect, Rules},
@@ -43,9 +48,9 @@ pub(super) fn insert(connection: &Connection, interned: &mut Interned, call: &Ca
         call.run_id,
         call.session,
         call.user,
-        call.peer,
-        call.response_id,
-        call.request_id,
+        call.peer.as_deref().map(Id),
+        call.response_id.as_deref().map(Id),
+        call.request_id.as_deref().map(Id),
         call.tool_calls,
         usage.input.map(fit),
         usage.cache_read.map(fit),
@@ -92,8 +97,6 @@ struct Rest<'c> {
     #[serde(skip_serializing_if = "Map::<String, Value>::is_empty")]
     metadata: Cow<'c, Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     web_searches: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
@@ -119,7 +122,6 @@ fn rest(call: &Call) -> Result<Option<String>, Error> {
         error_message: call.error_message.as_deref().map(Cow::Borrowed),
         tags: Cow::Borrowed(&call.tags),
         metadata: Cow::Borrowed(&call.metadata),
-        retry_count: call.retry_count,
         web_searches: usage.web_searches,
         seconds: usage.seconds,
         characters: usage.characters,
@@ -152,7 +154,7 @@ const BY_SEQUENCE: &str = "
         s.experiment_id, s.run_id, s.session, p.experiment_rule, p.run_rule, p.session_rule, s.user, k.upstream,
         k.provider, p.server_address, p.server_port, p.dialect, k.operation, p.request_model, p.response_model,
         p.streamed, p.method, p.target, s.peer, p.key_fingerprint, k.status, p.outcome, p.http_status, p.error_type,
-        p.error_source, p.finish_reasons, s.response_id, s.request_id, p.service_tier, p.region, s.tool_calls,
+        p.error_source, p.finish_reasons, s.response_id, s.request_id, p.retry_count, p.service_tier, p.region, s.tool_calls,
         s.input, s.cache_read, s.cache_write, s.cache_write_long, s.input_audio, s.input_image, s.output, s.reasoning,
         s.output_audio, s.output_image, p.usage_source, s.cost, s.billed, p.price_id, s.first_byte_ns,
         s.first_token_ns, s.last_token_ns, s.chunks, s.sent_bytes, s.received_bytes, p.request_whole, p.response_whole
@@ -206,7 +208,7 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
         streamed: row.get()?,
         method: row.get()?,
         target: row.own(rest.target)?.unwrap_or_default(),
-        peer: row.get()?,
+        peer: row.id()?,
         key_fingerprint: row.get()?,
         status: row.word(CallStatus::parse)?,
         outcome: row.word(Outcome::parse)?,
@@ -215,9 +217,9 @@ fn decode(row: &Row<'_>) -> Result<Call, Error> {
         error_source: row.optional_word(source)?,
         error_message: rest.error_message.map(Cow::into_owned),
         finish_reasons: row.json()?,
-        response_id: row.get()?,
-        request_id: row.get()?,
-        retry_count: rest.retry_count,
+        response_id: row.id()?,
+        request_id: row.id()?,
+        retry_count: row.get()?,
         service_tier: row.get()?,
         region: row.get()?,
         tool_calls: row.get()?,
@@ -293,6 +295,10 @@ impl Columns<'_> {
         serde_json::from_str(&text).map_err(|error| {
             Error::internal(format!("expected JSON in a call's row, found {text:?}: {error}"))
         })
+    }
+
+    fn id(&mut self) -> Result<Option<String>, Error> {
+        Ok(self.get::<Option<ids::Read>>()?.map(|id| id.0))
     }
 
     /// The profile's text, or where it has none the call's own.

@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    rc::Rc,
+    sync::Arc,
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,7 +16,7 @@ use super::{
     profiles::Profiles,
     recipes,
 };
-use crate::model::Error;
+use crate::model::{Error, error::sound};
 
 /// Bytes of a hash that are kept: BLAKE3 cut to where nobody finds two contents with the same.
 const HASH: usize = 16;
@@ -36,6 +36,9 @@ pub(super) struct Interned {
     pub(super) profiles: Profiles,
     pub(super) templates: Templates,
     pub(super) packer: Packer,
+    unpacker: Unpacker,
+    /// The id of the next content; looked up when it is not known.
+    next_content: Option<i64>,
     /// The packer may know a dictionary that a rollback took back.
     stale: bool,
     watched: Option<Watched>,
@@ -58,6 +61,8 @@ impl Interned {
             profiles: Profiles::default(),
             templates: Templates::default(),
             packer: Packer::new(compression_level)?,
+            unpacker: Unpacker::default(),
+            next_content: None,
             stale: true,
             watched: None,
         })
@@ -68,6 +73,8 @@ impl Interned {
         self.turns.clear();
         self.profiles.clear();
         self.templates.clear();
+        self.unpacker = Unpacker::default();
+        self.next_content = None;
         self.stale = true;
     }
 
@@ -107,40 +114,60 @@ impl Interned {
     }
 }
 
-const FIND: &str = "SELECT content FROM content_hashes WHERE hash = ?1";
-const INSERT: &str = "INSERT INTO contents (size, body) VALUES (?1, ?2)";
-const INSERT_HASH: &str = "INSERT INTO content_hashes (hash, content) VALUES (?1, ?2)";
+const FIND: &str = "SELECT content FROM content_keys WHERE key = ?1";
+const INSERT: &str = "INSERT INTO contents (id, size, body) VALUES (?1, ?2, ?3)";
+const INSERT_KEY: &str = "INSERT OR IGNORE INTO content_keys (key, content) VALUES (?1, ?2)";
+const NEXT: &str = "SELECT coalesce(max(id), 0) + 1 FROM contents";
 
-/// The id of the content with this hash, where there is one.
+/// What a content is looked up by: the beginning of its hash. Two contents may have the same, so that what is found
+/// is compared.
+fn key(hash: &ContentHash) -> i64 {
+    hash.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+}
+
+/// The id of the content with these bytes, where there is one.
 pub(super) fn find(
     connection: &Connection,
     interned: &mut Interned,
-    hash: &ContentHash,
+    bytes: &[u8],
 ) -> Result<Option<i64>, Error> {
-    let id = match interned.contents.get(hash) {
-        Some(id) => Some(id),
-        None => {
-            let found = connection.prepare_cached(FIND)?.query_row([hash], |row| row.get(0)).optional()?;
-            if let Some(id) = found {
-                interned.contents.put(*hash, id);
-            }
-            found
-        }
-    };
-    if let Some(id) = id {
+    let hash = hash(bytes);
+    if let Some(id) = remembered(interned, &hash) {
+        return Ok(Some(id));
+    }
+    let found = keyed(connection, interned, &hash, bytes)?;
+    if let Some(id) = found {
+        interned.contents.put(hash, id);
         interned.hand_out(id);
     }
-    Ok(id)
+    Ok(found)
+}
+
+fn remembered(interned: &mut Interned, hash: &ContentHash) -> Option<i64> {
+    let id = interned.contents.get(hash)?;
+    interned.hand_out(id);
+    Some(id)
+}
+
+/// The content under the key of a hash, if its bytes are these.
+fn keyed(
+    connection: &Connection,
+    interned: &mut Interned,
+    hash: &ContentHash,
+    bytes: &[u8],
+) -> Result<Option<i64>, Error> {
+    let id: Option<i64> =
+        connection.prepare_cached(FIND)?.query_row([key(hash)], |row| row.get(0)).optional()?;
+    let Some(id) = id else { return Ok(None) };
+    let mut there = Vec::new();
+    // What is damaged is not these bytes.
+    let read = sound(append(connection, &mut interned.unpacker, id, &mut there))?;
+    Ok(read.filter(|()| there == bytes).map(|()| id))
 }
 
 /// The id of the content with these bytes, storing them when they are new.
 pub(super) fn intern(connection: &Connection, interned: &mut Interned, bytes: &[u8]) -> Result<i64, Error> {
-    let hash = hash(bytes);
-    if let Some(id) = find(connection, interned, &hash)? {
-        return Ok(id);
-    }
-    let body = recipes::content(connection, interned, bytes)?;
-    insert(connection, interned, hash, bytes, &body)
+    intern_as(connection, interned, bytes, recipes::content)
 }
 
 /// As `intern`, for a text that others refer to and that refers to none itself.
@@ -149,25 +176,37 @@ pub(super) fn intern_text(
     interned: &mut Interned,
     bytes: &[u8],
 ) -> Result<i64, Error> {
-    let hash = hash(bytes);
-    if let Some(id) = find(connection, interned, &hash)? {
-        return Ok(id);
-    }
-    let mut body = Vec::new();
-    interned.packer.pack(Kind::Content, bytes, &mut body)?;
-    insert(connection, interned, hash, bytes, &body)
+    intern_as(connection, interned, bytes, |_, interned, bytes| {
+        let mut body = Vec::new();
+        interned.packer.pack(Kind::Content, bytes, &mut body)?;
+        Ok(body)
+    })
 }
 
-fn insert(
+fn intern_as(
     connection: &Connection,
     interned: &mut Interned,
-    hash: ContentHash,
     bytes: &[u8],
-    body: &[u8],
+    pack: impl Fn(&Connection, &mut Interned, &[u8]) -> Result<Vec<u8>, Error>,
 ) -> Result<i64, Error> {
-    connection.prepare_cached(INSERT)?.execute(params![bytes.len(), body])?;
-    let id = connection.last_insert_rowid();
-    connection.prepare_cached(INSERT_HASH)?.execute(params![hash, id])?;
+    let hash = hash(bytes);
+    if let Some(id) = remembered(interned, &hash) {
+        return Ok(id);
+    }
+    let id = match interned.next_content {
+        Some(next) => next,
+        None => connection.prepare_cached(NEXT)?.query_row([], |row| row.get(0))?,
+    };
+    // Most are new, so the key is put in at once; one that another content has stays with that.
+    let new = connection.prepare_cached(INSERT_KEY)?.execute([key(&hash), id])? > 0;
+    if !new && let Some(found) = keyed(connection, interned, &hash, bytes)? {
+        interned.contents.put(hash, found);
+        interned.hand_out(found);
+        return Ok(found);
+    }
+    let body = pack(connection, interned, bytes)?;
+    connection.prepare_cached(INSERT)?.execute(params![id, bytes.len(), body])?;
+    interned.next_content = Some(id + 1);
     interned.contents.put(hash, id);
     interned.hand_out(id);
     Ok(id)
@@ -186,13 +225,13 @@ pub(super) fn append(
 }
 
 /// The bytes of a content that many payloads refer to; unpacked once in a reading.
-pub(super) fn shared(connection: &Connection, unpacker: &mut Unpacker, id: i64) -> Result<Rc<[u8]>, Error> {
+pub(super) fn shared(connection: &Connection, unpacker: &mut Unpacker, id: i64) -> Result<Arc<[u8]>, Error> {
     if let Some(bytes) = unpacker.shared(id) {
         return Ok(bytes);
     }
     let mut bytes = Vec::new();
     append(connection, unpacker, id, &mut bytes)?;
-    let bytes = Rc::from(bytes);
+    let bytes = Arc::from(bytes);
     unpacker.share(id, &bytes);
     Ok(bytes)
 }
@@ -247,8 +286,14 @@ pub(super) fn replace(
     interned.packer.pack(Kind::Content, after, &mut body)?;
     let set = "UPDATE contents SET size = ?2, body = ?3 WHERE id = ?1";
     connection.prepare_cached(set)?.execute(params![id, after.len(), body])?;
-    let forget = "DELETE FROM content_hashes WHERE hash = ?1 AND content = ?2";
-    connection.prepare_cached(forget)?.execute(params![hash(before), id])?;
+    forget_key(connection, id, before)
+}
+
+const FORGET_KEY: &str = "DELETE FROM content_keys WHERE key = ?1 AND content = ?2";
+
+/// Has nobody find a content by its bytes any more.
+pub(super) fn forget_key(connection: &Connection, id: i64, bytes: &[u8]) -> Result<(), Error> {
+    connection.prepare_cached(FORGET_KEY)?.execute([key(&hash(bytes)), id])?;
     Ok(())
 }
 
@@ -361,6 +406,37 @@ impl<K: Eq + Hash + Copy, V: Copy> Generations<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::migrate;
+
+    #[test]
+    fn contents_under_one_key_are_told_apart() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate::forward(&mut connection).unwrap();
+        let mut interned = Interned::new(3, 100).unwrap();
+        let one = intern(&connection, &mut interned, b"one").unwrap();
+        // As if another text had the key of this one.
+        connection
+            .execute("INSERT INTO content_keys (key, content) VALUES (?1, ?2)", [key(&hash(b"other")), one])
+            .unwrap();
+        for forgetting in [false, true] {
+            if forgetting {
+                interned.forget();
+            }
+            assert_eq!(find(&connection, &mut interned, b"one").unwrap(), Some(one));
+            assert_eq!(intern(&connection, &mut interned, b"one").unwrap(), one);
+        }
+        assert_eq!(find(&connection, &mut interned, b"other").unwrap(), None);
+        let other = intern(&connection, &mut interned, b"other").unwrap();
+        assert_ne!(other, one);
+        assert_eq!(intern(&connection, &mut interned, b"other").unwrap(), other, "while it is remembered");
+        let mut bytes = Vec::new();
+        append(&connection, &mut Unpacker::default(), other, &mut bytes).unwrap();
+        assert_eq!(bytes, b"other");
+        // What goes takes no key with it that is another's.
+        forget_key(&connection, other, b"other").unwrap();
+        interned.forget();
+        assert_eq!(find(&connection, &mut interned, b"one").unwrap(), Some(one));
+    }
 
     #[test]
     fn memory_is_bounded_and_keeps_what_is_used() {

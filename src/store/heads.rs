@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::{
     contents::{self, Interned},
     dictionaries::Kind,
-    numbers::{pull_bytes, pull_id, pull_length, push, push_bytes, take},
+    numbers::{pull, pull_bytes, pull_id, pull_length, push, push_bytes, take},
     packing::Unpacker,
     recipes::Again,
 };
@@ -48,11 +48,15 @@ enum Known {
 
 /// The templates that the writer knows, by the names of the lines.
 #[derive(Default)]
-pub(super) struct Templates(HashMap<String, Known>);
+pub(super) struct Templates {
+    known: HashMap<String, Known>,
+    /// Of the head in hand.
+    names: String,
+}
 
 impl Templates {
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.known.clear();
     }
 }
 
@@ -86,18 +90,19 @@ fn differing(
     head: &[Header],
     out: &mut Vec<u8>,
 ) -> Result<bool, Error> {
-    let mut names = String::new();
+    let Templates { known, names } = &mut interned.templates;
+    names.clear();
     for (name, _) in head {
         names.push_str(name);
         names.push('\n');
     }
-    let values = || head.iter().map(|(_, value)| value.clone()).collect();
-    let learned = match interned.templates.0.get(&names) {
+    let values = || Known::First(head.iter().map(|(_, value)| value.clone()).collect());
+    let learned = match known.get(names) {
         None => {
-            if interned.templates.0.len() >= MOST_TEMPLATES {
-                interned.templates.clear();
+            if known.len() >= MOST_TEMPLATES {
+                known.clear();
             }
-            interned.templates.0.insert(names, Known::First(values()));
+            known.insert(names.clone(), values());
             return Ok(false);
         }
         Some(Known::First(first)) => Some(common(head, first)),
@@ -105,9 +110,11 @@ fn differing(
     };
     if let Some(lines) = learned {
         let id = contents::intern(connection, interned, &template(&lines))?;
-        interned.templates.0.insert(names.clone(), Known::Template(id, lines));
+        let Templates { known, names } = &mut interned.templates;
+        known.insert(names.clone(), Known::Template(id, lines));
     }
-    let Some(Known::Template(id, lines)) = interned.templates.0.get(&names) else { return Ok(false) };
+    let Templates { known, names } = &mut interned.templates;
+    let Some(Known::Template(id, lines)) = known.get(names) else { return Ok(false) };
     let id = *id;
     let before = out.len();
     out.push(TEMPLATE);
@@ -118,15 +125,17 @@ fn differing(
             continue;
         }
         changed += usize::from(line.whole);
-        let inner =
-            (!line.whole).then(|| value.strip_prefix(&line.before)?.strip_suffix(&line.after)).flatten();
+        // A date is short as a whole.
+        let inner = (!line.whole && seconds(value.as_bytes()).is_none())
+            .then(|| value.strip_prefix(&line.before)?.strip_suffix(&line.after))
+            .flatten();
         push(out, 2 * (number as u64 + 1) + u64::from(inner.is_some()));
         push_value(out, inner.unwrap_or(value).as_bytes());
     }
     // Most of what was common is not any more: it is learned anew from here.
     if changed > head.len() / 2 {
         out.truncate(before);
-        interned.templates.0.insert(names, Known::First(values()));
+        known.insert(names.clone(), values());
         return Ok(false);
     }
     push(out, END as u64);
@@ -175,8 +184,33 @@ fn read_template(mut input: &[u8]) -> Option<Vec<Line>> {
     Some(lines)
 }
 
+/// In place of the length of a value: it is a date as HTTP writes it, of so many seconds since 1970. Fewer than
+/// four digits are never written as digits, so no length is this.
+const DATE: u64 = 1;
+
+/// Bytes of a date: `Wed, 25 Nov 2026 10:00:00 GMT`.
+const DATE_LENGTH: usize = 29;
+
+fn seconds(value: &[u8]) -> Option<u64> {
+    let value = std::str::from_utf8(value).ok().filter(|value| value.len() == DATE_LENGTH)?;
+    let at = httpdate::parse_http_date(value).ok()?;
+    let seconds = at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    (date(seconds)?.as_bytes() == value.as_bytes()).then_some(seconds)
+}
+
+fn date(seconds: u64) -> Option<String> {
+    // The end of the year 9999: httpdate writes no later one.
+    let at = std::time::Duration::from_secs(Some(seconds).filter(|seconds| *seconds < 253_402_300_800)?);
+    Some(httpdate::fmt_http_date(std::time::UNIX_EPOCH.checked_add(at)?))
+}
+
 /// A value behind twice its length; odd where it is an even number of lower hex digits, two in a byte.
 fn push_value(out: &mut Vec<u8>, value: &[u8]) {
+    if let Some(seconds) = seconds(value) {
+        push(out, DATE);
+        push(out, seconds);
+        return;
+    }
     let digit = |byte: &u8| char::from(*byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
     let digits: Option<Vec<u32>> = value.iter().map(digit).collect();
     match digits {
@@ -193,6 +227,9 @@ fn push_value(out: &mut Vec<u8>, value: &[u8]) {
 
 fn pull_value(input: &mut &[u8]) -> Option<Vec<u8>> {
     let length = pull_length(input)?;
+    if length as u64 == DATE {
+        return date(pull(input)?).map(String::into_bytes);
+    }
     let bytes = super::numbers::split(input, length / 2)?;
     if length.is_multiple_of(2) {
         return Some(bytes.to_vec());
@@ -415,13 +452,13 @@ mod tests {
             assert_eq!(found.len(), if number == 0 { 0 } else { 2 });
             sizes.push(out.len());
         }
-        assert!(sizes[4] < 36, "{sizes:?}");
+        assert!(sizes[4] < 40, "{sizes:?}");
     }
 
     proptest! {
         #[test]
         fn any_heads_come_back(heads in proptest::collection::vec(
-            proptest::collection::vec(("[ab]{0,2}", "[a-f0-9ÿ ]{0,9}"), 0..6), 1..12,
+            proptest::collection::vec(("[ab]{0,2}", "[a-f0-9ÿ ]{0,9}|Wed, 2[0-9] Nov 20[0-9]{2} 10:00:0[0-9] GMT"), 0..6), 1..12,
         )) {
             let (connection, mut interned) = store();
             for head in heads {

@@ -222,13 +222,6 @@ fn adopt(
     answered: &[u64],
 ) -> Result<(), Error> {
     let connection = write.connection;
-    let subject = Subject {
-        outline,
-        previous_response: None,
-        started_at: call.started_at,
-        identity: identity(call, lineage.agent.as_deref()),
-        retries: 0,
-    };
     let mut found: Vec<(i64, LinkKind, LinkRule, usize)> = Vec::new();
     for prefix in answered {
         for child in write.recent.get(recent::awaited(*prefix)) {
@@ -242,6 +235,16 @@ fn adopt(
             found.push((child, LinkKind::Retry, LinkRule::SameRequest, prefixes.len()));
         }
     }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let subject = Subject {
+        outline,
+        previous_response: None,
+        started_at: call.started_at,
+        identity: identity(call, lineage.agent.as_deref()),
+        retries: 0,
+    };
     for (child, kind, rule, matched) in found {
         let Some(candidate) = known::candidate(connection, child)? else { continue };
         if child == sequence || !chain::may_adopt(&subject, &candidate) || has_parent(connection, child)? {

@@ -6,6 +6,7 @@
 //! a body says.
 
 mod arrivals;
+mod bits;
 mod budgets;
 mod calls;
 mod contents;
@@ -14,6 +15,7 @@ mod cursors;
 mod dictionaries;
 mod expiry;
 mod heads;
+mod ids;
 mod jobs;
 mod keeping;
 mod kinds;

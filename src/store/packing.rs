@@ -2,7 +2,7 @@
 //! bytes name their own codec, so that each can be read whatever is used for new ones. Knows no table but the
 //! dictionaries'.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, sync::Arc};
 
 use rusqlite::Connection;
 
@@ -53,12 +53,6 @@ impl Packer {
             }
         }
         Ok(())
-    }
-
-    /// A whole frame of zstd, for what is packed in a form of its own.
-    pub(super) fn framed(&mut self, bytes: &[u8]) -> std::io::Result<&[u8]> {
-        compress(&mut self.plain, bytes, &mut self.frame)?;
-        Ok(&self.frame)
     }
 
     /// The dictionary that is in use for a kind.
@@ -146,7 +140,7 @@ pub(super) struct Unpacker {
     plain: Option<Decompressor>,
     trained: HashMap<i64, Decompressor>,
     framed: Vec<u8>,
-    shared: HashMap<i64, Rc<[u8]>>,
+    shared: HashMap<i64, Arc<[u8]>>,
 }
 
 /// Shared contents that a reading keeps, and the largest of them in bytes.
@@ -154,14 +148,14 @@ const MOST_SHARED: usize = 256;
 const LARGEST_SHARED: usize = 64 << 10;
 
 impl Unpacker {
-    pub(super) fn shared(&self, content: i64) -> Option<Rc<[u8]>> {
-        self.shared.get(&content).map(Rc::clone)
+    pub(super) fn shared(&self, content: i64) -> Option<Arc<[u8]>> {
+        self.shared.get(&content).map(Arc::clone)
     }
 
     /// Keeps a content that is likely asked for again in this reading.
-    pub(super) fn share(&mut self, content: i64, bytes: &Rc<[u8]>) {
+    pub(super) fn share(&mut self, content: i64, bytes: &Arc<[u8]>) {
         if bytes.len() <= LARGEST_SHARED && self.shared.len() < MOST_SHARED {
-            self.shared.insert(content, Rc::clone(bytes));
+            self.shared.insert(content, Arc::clone(bytes));
         }
     }
 

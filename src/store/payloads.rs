@@ -40,7 +40,7 @@ pub(super) fn insert(
     // The answer first: it is what later requests refer to.
     let answer = recipes::response(connection, interned, response)?;
     let asked = recipes::request(connection, interned, request)?;
-    let arrivals = arrivals::encode(&mut interned.packer, arrivals, &response.bytes());
+    let arrivals = arrivals::encode(arrivals, &response.bytes());
     if heads.is_empty() && asked.is_empty() && answer.is_empty() && arrivals.is_empty() {
         return Ok(());
     }

@@ -107,6 +107,8 @@ fn write_fields(call: &Call, out: &mut Vec<u8>) {
     out.extend_from_slice(&call.server_port.to_le_bytes());
     out.extend_from_slice(&call.http_status.unwrap_or(0).to_le_bytes());
     out.push(u8::from(call.http_status.is_some()));
+    out.extend_from_slice(&call.retry_count.unwrap_or(0).to_le_bytes());
+    out.push(u8::from(call.retry_count.is_some()));
     out.push(u8::from(call.streamed));
     out.push(u8::from(call.request_whole));
     out.push(u8::from(call.response_whole));
@@ -116,9 +118,9 @@ const FIND: &str = "SELECT id, kind FROM profiles WHERE digest = ?1";
 const INSERT: &str = "
     INSERT INTO profiles (digest, kind, name, server_address, server_port, dialect, request_model, response_model,
         streamed, method, target, key_fingerprint, outcome, http_status, error_type, error_source, finish_reasons,
-        service_tier, region, usage_source, price_id, experiment_rule, run_rule, session_rule, request_whole,
+        retry_count, service_tier, region, usage_source, price_id, experiment_rule, run_rule, session_rule, request_whole,
         response_whole)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// A call's profile, which is made when it is new.
 pub(super) fn of(connection: &Connection, interned: &mut Interned, call: &Call) -> Result<Profile, Error> {
@@ -163,6 +165,7 @@ fn insert(connection: &Connection, digest: &contents::ContentHash, call: &Call) 
         error_type(call),
         call.error_source.map(source_text),
         list(&call.finish_reasons)?,
+        call.retry_count,
         call.service_tier,
         call.region,
         call.usage_source.map(|source| source.as_str()),

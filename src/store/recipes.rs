@@ -225,8 +225,8 @@ pub(super) fn content(
     let mut found = Vec::new();
     if matches!(bytes.first(), Some(b'{' | b'[')) {
         for text in texts(bytes) {
-            let hash = contents::hash(bytes.get(text.clone()).unwrap_or_default());
-            if let Some(content) = contents::find(connection, interned, &hash)? {
+            let said = bytes.get(text.clone()).unwrap_or_default();
+            if let Some(content) = contents::find(connection, interned, said)? {
                 found.push((text, content));
             }
         }

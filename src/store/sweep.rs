@@ -344,7 +344,7 @@ pub(super) fn clean_templates(write: &mut Write<'_>, marks: &Marks) -> Result<()
     Ok(())
 }
 
-/// Deletes a content and its hash; returns the bytes it took.
+/// Deletes a content and its key; returns the bytes it took.
 fn delete_content(
     connection: &Connection,
     unpacker: &mut Unpacker,
@@ -357,16 +357,14 @@ fn delete_content(
         .optional()?;
     let Some((size, body)) = row else { return Ok(0) };
     let mut bytes = Vec::new();
-    // The texts that it refers to may be gone already: then its hash is found by its id.
+    // The texts that it refers to may be gone already: then its key is found by its id.
     match recipes::append_content(connection, unpacker, &body, size, &mut bytes) {
         Ok(()) => {
             traces.look(&bytes);
-            let hash = contents::hash(&bytes);
-            let delete = "DELETE FROM content_hashes WHERE hash = ?1 AND content = ?2";
-            connection.prepare_cached(delete)?.execute(rusqlite::params![hash, id])?;
+            contents::forget_key(connection, id, &bytes)?;
         }
         Err(_) => {
-            connection.prepare_cached("DELETE FROM content_hashes WHERE content = ?1")?.execute([id])?;
+            connection.prepare_cached("DELETE FROM content_keys WHERE content = ?1")?.execute([id])?;
         }
     }
     connection.prepare_cached("DELETE FROM contents WHERE id = ?1")?.execute([id])?;

@@ -132,10 +132,10 @@ pub struct Repacking {
     pub saved_bytes: i64,
 }
 
-/// A row that is packed better.
+/// A row that is packed better, or stands between such rows.
 #[derive(Debug)]
 pub(super) enum Repacked {
-    Content { id: i64, before: Vec<u8>, after: Vec<u8> },
+    Content { id: i64, size: usize, before: Vec<u8>, after: Vec<u8> },
     Payload { sequence: i64, before: [Vec<u8>; 2], after: [Vec<u8>; 2] },
 }
 
@@ -143,12 +143,12 @@ const CONTENTS: &str = "SELECT id, size, body FROM contents WHERE id > ?1 ORDER 
 const PAYLOADS: &str =
     "SELECT sequence, heads, response FROM payloads WHERE sequence > ?1 ORDER BY sequence LIMIT ?2";
 
-/// The rows of the next slice that would be smaller, or that need a dictionary which is not the newest.
+/// The rows of the next slice, if any would be smaller or needs a dictionary which is not the newest.
 pub(super) fn slice(connection: &Connection, at: Repacking) -> Result<(Repacking, Vec<Repacked>), Error> {
     let mut packer = Packer::new(LEVEL)?;
     packer.use_newest(connection)?;
     let mut unpacker = Unpacker::default();
-    let (mut next, mut found, mut read) = (at, Vec::new(), 0);
+    let (mut next, mut found, mut read, mut changed) = (at, Vec::new(), 0, false);
     let mut again = |kind: Kind, size: usize, packed: &[u8]| -> Result<Option<Vec<u8>>, Error> {
         let (mut bytes, mut after) = (Vec::new(), Vec::new());
         unpacker.unpack(connection, packed, size, &mut bytes)?;
@@ -164,12 +164,13 @@ pub(super) fn slice(connection: &Connection, at: Repacking) -> Result<(Repacking
         let (id, size, before): (i64, usize, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
         next.content = id;
         // What is damaged stays as it is.
-        if let Some(after) = sound(recipes::repacked_content(&before, size, &mut again))?.flatten() {
-            found.push(Repacked::Content { id, before, after });
-        }
+        let after = sound(recipes::repacked_content(&before, size, &mut again))?.flatten();
+        changed |= after.is_some();
+        let after = after.unwrap_or_else(|| before.clone());
+        found.push(Repacked::Content { id, size, before, after });
     }
     if read > 0 {
-        return Ok((next, found));
+        return Ok((next, if changed { found } else { Vec::new() }));
     }
     let mut statement = connection.prepare_cached(PAYLOADS)?;
     let mut rows = statement.query(params![at.payload, SLICE])?;
@@ -184,41 +185,56 @@ pub(super) fn slice(connection: &Connection, at: Repacking) -> Result<(Repacking
                 .unwrap_or_else(|| response.clone()),
         ];
         let before = [heads, response];
-        if before != after {
-            found.push(Repacked::Payload { sequence, before, after });
-        }
+        changed |= before != after;
+        found.push(Repacked::Payload { sequence, before, after });
     }
     next.done = read == 0;
-    Ok((next, found))
+    Ok((next, if changed { found } else { Vec::new() }))
 }
 
-const SET_CONTENT: &str = "UPDATE contents SET body = ?3 WHERE id = ?1 AND body = ?2";
-const SET_PAYLOAD: &str =
-    "UPDATE payloads SET heads = ?4, response = ?5 WHERE sequence = ?1 AND heads = ?2 AND response = ?3";
+const TAKE_CONTENT: &str = "DELETE FROM contents WHERE id = ?1 AND body = ?2";
+const PUT_CONTENT: &str = "INSERT INTO contents (id, size, body) VALUES (?1, ?2, ?3)";
+const TAKE_PAYLOAD: &str = "
+    DELETE FROM payloads WHERE sequence = ?1 AND heads = ?2 AND response = ?3
+    RETURNING request, arrivals, uncut";
+const PUT_PAYLOAD: &str = "
+    INSERT INTO payloads (sequence, heads, request, response, arrivals, uncut) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
-/// Writes a slice; a row that changed meanwhile stays as it is.
+/// Writes a slice; a row that changed meanwhile stays as it is. All rows are taken out before they are put back, so
+/// that what they need less is given back as whole pages, not left as a gap in each.
 pub(super) fn write(connection: &Connection, slice: &[Repacked], at: &mut Repacking) -> Result<(), Error> {
     let length = |all: &[Vec<u8>]| all.iter().map(Vec::len).sum::<usize>() as i64;
+    let mut taken = Vec::with_capacity(slice.len());
     for row in slice {
-        let (changed, saved) = match row {
-            Repacked::Content { id, before, after } => {
-                let changed = connection.prepare_cached(SET_CONTENT)?.execute(params![id, before, after])?;
-                (changed, before.len() as i64 - after.len() as i64)
+        let rest: Option<(Vec<u8>, Vec<u8>, i64)> = match row {
+            Repacked::Content { id, before, .. } => {
+                let found = connection.prepare_cached(TAKE_CONTENT)?.execute(params![id, before])?;
+                (found > 0).then(Default::default)
+            }
+            Repacked::Payload { sequence, before: [heads, response], .. } => connection
+                .prepare_cached(TAKE_PAYLOAD)?
+                .query_row(params![sequence, heads, response], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()?,
+        };
+        taken.push(rest);
+    }
+    for (row, rest) in slice.iter().zip(taken) {
+        let Some((request, arrivals, uncut)) = rest else { continue };
+        let saved = match row {
+            Repacked::Content { id, size, before, after } => {
+                connection.prepare_cached(PUT_CONTENT)?.execute(params![id, size, after])?;
+                (before != after).then_some(before.len() as i64 - after.len() as i64)
             }
             Repacked::Payload { sequence, before, after } => {
-                let [heads, response] = before;
-                let [new_heads, new_response] = after;
-                let changed = connection.prepare_cached(SET_PAYLOAD)?.execute(params![
-                    sequence,
-                    heads,
-                    response,
-                    new_heads,
-                    new_response
-                ])?;
-                (changed, length(before) - length(after))
+                let [heads, response] = after;
+                let put = params![sequence, heads, request, response, arrivals, uncut];
+                connection.prepare_cached(PUT_PAYLOAD)?.execute(put)?;
+                (before != after).then_some(length(before) - length(after))
             }
         };
-        if changed > 0 {
+        if let Some(saved) = saved {
             at.rows += 1;
             at.saved_bytes += saved;
         }

@@ -7,6 +7,7 @@ use super::{is_inferred, named, recent, recent::Recent};
 use crate::{
     chain::{Candidate, Identity, Known, Quoted, hash},
     model::{Error, UnixNanos, lineage::LinkKind},
+    store::ids,
 };
 
 /// Calls that are weighed against each other at most.
@@ -106,7 +107,7 @@ fn with_sentences(connection: &Connection, sequence: i64) -> Result<Option<(Cand
         let text = |at: usize| -> rusqlite::Result<Option<String>> { row.get(at) };
         let rule = text(1)?;
         let session = if is_inferred(rule.as_deref()) { None } else { text(0)? };
-        let peer = text(6)?;
+        let peer = row.get::<_, Option<ids::Read>>(6)?.map(|peer| peer.0);
         let status: String = row.get(10)?;
         let markers: Vec<u8> = row.get(13)?;
         let keys: Vec<u8> = row.get(16)?;

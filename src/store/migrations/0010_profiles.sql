@@ -21,6 +21,7 @@ CREATE TABLE profiles (
     error_type      TEXT,
     error_source    TEXT,
     finish_reasons  TEXT,
+    retry_count     INTEGER,
     service_tier    TEXT,
     region          TEXT,
     usage_source    TEXT,
@@ -50,9 +51,10 @@ CREATE TABLE spans_anew (
     run_id           TEXT,
     session          TEXT,
     user             TEXT,
-    peer             TEXT,
-    response_id      TEXT,
-    request_id       TEXT,
+    -- Text, or bytes that are shorter (`store::ids`).
+    peer             ANY,
+    response_id      ANY,
+    request_id       ANY,
     tool_calls       INTEGER NOT NULL,
     input            INTEGER,
     cache_read       INTEGER,
@@ -80,14 +82,14 @@ CREATE TABLE spans_anew (
 CREATE TEMP TABLE seen (facts TEXT PRIMARY KEY, first INTEGER NOT NULL) WITHOUT ROWID;
 INSERT OR IGNORE INTO seen (facts, first)
 SELECT json_array(kind, name, server_address, server_port, dialect, request_model, response_model, streamed, method, target,
-        key_fingerprint, outcome, http_status, error_type, error_source, finish_reasons, service_tier, region,
+        key_fingerprint, outcome, http_status, error_type, error_source, finish_reasons, retry_count, service_tier, region,
         usage_source, price_id, experiment_rule, run_rule, session_rule, request_whole, response_whole),
     sequence
 FROM spans ORDER BY sequence;
 INSERT INTO profiles
 SELECT s.sequence, NULL, s.kind, s.name, s.server_address, s.server_port, s.dialect, s.request_model, s.response_model,
     s.streamed, s.method, s.target, s.key_fingerprint, s.outcome, s.http_status, s.error_type, s.error_source,
-    s.finish_reasons, s.service_tier, s.region, s.usage_source, s.price_id, s.experiment_rule, s.run_rule,
+    s.finish_reasons, s.retry_count, s.service_tier, s.region, s.usage_source, s.price_id, s.experiment_rule, s.run_rule,
     s.session_rule, s.request_whole, s.response_whole
 FROM seen AS n CROSS JOIN spans AS s ON s.sequence = n.first ORDER BY s.sequence;
 
@@ -97,19 +99,19 @@ SELECT s.sequence, s.call_id, nullif(s.trace_id, s.call_id), s.span_id, s.parent
     s.kind,
     (SELECT first FROM seen WHERE facts = json_array(s.kind, s.name, s.server_address, s.server_port, s.dialect,
         s.request_model, s.response_model, s.streamed, s.method, s.target, s.key_fingerprint, s.outcome, s.http_status,
-        s.error_type, s.error_source, s.finish_reasons, s.service_tier, s.region, s.usage_source, s.price_id,
+        s.error_type, s.error_source, s.finish_reasons, s.retry_count, s.service_tier, s.region, s.usage_source, s.price_id,
         s.experiment_rule, s.run_rule, s.session_rule, s.request_whole, s.response_whole)),
     s.experiment_id, s.run_id, s.session, s.user, s.peer, s.response_id, s.request_id, s.tool_calls,
     s.input, s.cache_read, s.cache_write, s.cache_write_long, s.input_audio, s.input_image, s.output, s.reasoning,
     s.output_audio, s.output_image, s.cost, s.billed, s.first_byte_ns, s.first_token_ns, s.last_token_ns, s.chunks,
     s.sent_bytes, s.received_bytes,
-    CASE WHEN coalesce(s.tags, s.metadata, s.error_message, s.retry_count, s.web_searches, s.seconds, s.characters,
+    CASE WHEN coalesce(s.tags, s.metadata, s.error_message, s.web_searches, s.seconds, s.characters,
         s.search_units, s.reported_cost, s.meters, s.notes) IS NOT NULL
     -- JSON as it stands: json_object would say null where there is nothing.
     THEN '{' || substr(
         coalesce(',"tags":' || s.tags, '') || coalesce(',"metadata":' || s.metadata, '')
         || iif(s.error_message IS NULL, '', ',"error_message":' || json_quote(s.error_message))
-        || coalesce(',"retry_count":' || s.retry_count, '') || coalesce(',"web_searches":' || s.web_searches, '')
+        || coalesce(',"web_searches":' || s.web_searches, '')
         || coalesce(',"seconds":' || s.seconds, '') || coalesce(',"characters":' || s.characters, '')
         || coalesce(',"search_units":' || s.search_units, '')
         || coalesce(',"reported_cost":' || s.reported_cost, '') || coalesce(',"meters":' || s.meters, '')
@@ -127,3 +129,17 @@ CREATE INDEX spans_by_session    ON spans (session, started_at, kind) WHERE sess
 CREATE INDEX spans_by_user       ON spans (user, started_at, kind) WHERE user IS NOT NULL;
 CREATE INDEX spans_by_trace      ON spans (trace_id, started_at) WHERE trace_id IS NOT NULL;
 CREATE INDEX spans_by_span       ON spans (span_id) WHERE span_id IS NOT NULL;
+
+-- The first 8 bytes of a content's BLAKE3, as a signed integer: what is found by it is compared.
+CREATE TABLE content_keys (
+    key     INTEGER PRIMARY KEY,
+    content INTEGER NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO content_keys (key, content)
+SELECT ((instr(d, substr(h, 1, 1)) - 1) << 60) | ((instr(d, substr(h, 2, 1)) - 1) << 56) | ((instr(d, substr(h, 3, 1)) - 1) << 52) | ((instr(d, substr(h, 4, 1)) - 1) << 48)
+    | ((instr(d, substr(h, 5, 1)) - 1) << 44) | ((instr(d, substr(h, 6, 1)) - 1) << 40) | ((instr(d, substr(h, 7, 1)) - 1) << 36) | ((instr(d, substr(h, 8, 1)) - 1) << 32)
+    | ((instr(d, substr(h, 9, 1)) - 1) << 28) | ((instr(d, substr(h, 10, 1)) - 1) << 24) | ((instr(d, substr(h, 11, 1)) - 1) << 20) | ((instr(d, substr(h, 12, 1)) - 1) << 16)
+    | ((instr(d, substr(h, 13, 1)) - 1) << 12) | ((instr(d, substr(h, 14, 1)) - 1) << 8) | ((instr(d, substr(h, 15, 1)) - 1) << 4) | ((instr(d, substr(h, 16, 1)) - 1) << 0),
+    content
+FROM (SELECT '0123456789ABCDEF' AS d, hex(hash) AS h, content FROM content_hashes ORDER BY hash);
+DROP TABLE content_hashes;

@@ -313,6 +313,21 @@ async fn calls_of_an_older_store_keep_every_field_and_all_that_hangs_on_them() {
         for (sequence, call) in (1..).zip(&calls) {
             insert_as_before(&connection, sequence, call);
         }
+        for (content, text) in (1i64..).zip(["{\"role\":\"user\"}", "a text", "another"]) {
+            let digest = blake3::hash(text.as_bytes());
+            connection
+                .execute(
+                    "INSERT INTO contents (id, size, body) VALUES (?1, ?2, unhex('00' || hex(?3)))",
+                    rusqlite::params![content, text.len(), text],
+                )
+                .unwrap();
+            connection
+                .execute(
+                    "INSERT INTO content_hashes (hash, content) VALUES (?1, ?2)",
+                    rusqlite::params![&digest.as_bytes()[..16], content],
+                )
+                .unwrap();
+        }
         insert_as_before(&connection, 9, &bare(9));
         connection.execute("DELETE FROM spans WHERE sequence = 9", []).unwrap();
     }
@@ -336,6 +351,13 @@ async fn calls_of_an_older_store_keep_every_field_and_all_that_hangs_on_them() {
     store.settle(vec![settled(full(5))]).await.unwrap();
     assert_eq!(store.last_sequence().await.unwrap(), 10);
     assert_eq!(store.call(&id(5).to_string()).await.unwrap(), full(5));
+    // A content that is there is found by its bytes.
+    let mut known = settled(bare(6));
+    known.request.parts = vec![chain(&[b"another", b"{\"role\":\"user\"}", b"a text", b"new"], b",")];
+    store.settle(vec![known]).await.unwrap();
+    assert_eq!(count(&directory, "contents"), 4);
+    let body = store.body(id(6), Side::Request).await.unwrap();
+    assert_eq!(body.bytes, "another,{\"role\":\"user\"},a text,new");
     store.close().await;
     let sound: String =
         outside(&directory).query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
