@@ -78,12 +78,14 @@ impl Interned {
         self.stale = true;
     }
 
-    /// Takes the dictionaries into use that are there, at first and after `forget`.
+    /// Before each job: takes the dictionaries into use that are there, at first and after `forget`.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), Error> {
         if self.stale {
             self.packer.use_newest(connection)?;
             self.stale = false;
         }
+        // Another process may have written meanwhile.
+        self.next_content = None;
         Ok(())
     }
 

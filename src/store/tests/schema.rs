@@ -158,6 +158,23 @@ async fn processes_that_start_together_make_one_store() {
     assert_eq!(counts, [MIGRATIONS.len() as i64, 6, 1, 3, 2]);
 }
 
+#[tokio::test]
+async fn two_that_write_one_store_give_their_contents_ids_of_their_own() {
+    let directory = TempDir::new().unwrap();
+    let stores = [(); 2].map(|()| Store::open(&Config::default(), directory.path()).unwrap());
+    for number in 0..12u64 {
+        let mut one = settled(bare(number));
+        let text = format!("{number}").repeat(70);
+        one.request.parts = vec![literal(text.clone()), literal("the same".repeat(20))];
+        let store = &stores[number as usize % 2];
+        store.settle(vec![one]).await.unwrap();
+        let body = store.body(id(number), Side::Request).await.unwrap();
+        assert_eq!(body.bytes, format!("{text}{}", "the same".repeat(20)));
+    }
+    assert_eq!(count(&directory, "contents"), 13);
+    assert_eq!(count(&directory, "profiles"), 1);
+}
+
 /// A call as schema 9 kept it.
 fn insert_as_before(connection: &Connection, sequence: i64, call: &Call) {
     let usage = &call.usage;
