@@ -2,7 +2,7 @@
 //! the last byte waits, until the journal has the call (invariant 4).
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -55,8 +55,9 @@ pub(super) async fn relay(
     } else {
         let state = call.state().clone();
         let idle_timeout = route.upstream.idle_timeout.unwrap_or(ways.config.idle_timeout);
-        let download =
+        let mut download =
             Download { filter, ..Download::new(call, &head.headers, body, progress, idle_timeout) };
+        download.begin().await;
         match route.upstream.on_client_gone {
             OnClientGone::Cancel => download.boxed_unsync(),
             OnClientGone::Drain => Outlasting::new(download, ways, &state).boxed_unsync(),
@@ -120,6 +121,8 @@ pub(super) struct Download {
     alarm: Option<Pin<Box<Sleep>>>,
     /// Takes the usage out that was asked for on the client's behalf.
     filter: Option<Filter>,
+    /// What came with the head, and leaves with it.
+    ahead: Option<Result<Frame<Bytes>, BoxError>>,
 }
 
 impl Download {
@@ -138,10 +141,37 @@ impl Download {
             waiting_since: None,
             alarm: None,
             filter: None,
+            ahead: None,
             call,
             inner,
             progress,
         }
+    }
+
+    /// Takes what came with the head. Where that is all there is, head and body leave together once the journal has
+    /// the call: the last byte waits in any case, and two writes cost the client and us twice. A head that came
+    /// alone leaves alone.
+    async fn begin(&mut self) {
+        poll_fn(|cx| match Pin::new(&mut *self).poll_frame(cx) {
+            Poll::Pending if matches!(self.phase, Phase::Holding { .. }) => Poll::Pending,
+            Poll::Pending => {
+                // The head has still to leave before the client is told.
+                if let Phase::Breaking { told, .. } = &mut self.phase {
+                    *told = false;
+                }
+                Poll::Ready(())
+            }
+            Poll::Ready(Some(first)) => {
+                self.ahead = Some(first);
+                Poll::Ready(())
+            }
+            // Told once more, so that an empty body keeps the framing it came in.
+            Poll::Ready(None) => {
+                self.phase = Phase::Streaming;
+                Poll::Ready(())
+            }
+        })
+        .await;
     }
 
     pub(super) fn recording(&self) -> &Recording {
@@ -230,6 +260,9 @@ impl Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(ahead) = this.ahead.take() {
+            return Poll::Ready(Some(ahead));
+        }
         loop {
             match &mut this.phase {
                 Phase::Streaming => match Pin::new(&mut this.inner).poll_frame(cx) {
@@ -287,12 +320,19 @@ impl Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.phase, Phase::Ended)
+        matches!(self.phase, Phase::Ended) && self.ahead.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let stated = self.remaining.filter(|_| self.filter.is_none());
-        stated.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let ahead = self
+            .ahead
+            .iter()
+            .flatten()
+            .filter_map(Frame::data_ref)
+            .map(|data| data.len() as u64)
+            .sum::<u64>();
+        stated.map_or_else(SizeHint::default, |remaining| SizeHint::with_exact(remaining + ahead))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Bodies in both directions: streamed, never held back, never re-framed.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    io::{Read as _, Write as _},
+};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -37,6 +40,47 @@ async fn inv2_each_event_leaves_before_the_next_is_written() {
     let call = proxy.finish_one().await;
     assert_eq!(call.received, whole);
     assert_eq!(call.end(), "completed");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_whole_leaves_whole() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::to(&upstream).await;
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"n\": 12}";
+    let address = proxy.address;
+    // A thread of its own reads at once, as other programs do; on the loopback one read gets what one write sent.
+    let client = tokio::task::spawn_blocking(move || {
+        let mut connection = std::net::TcpStream::connect(address).unwrap();
+        let read = |_| {
+            connection.write_all(GET.as_bytes()).unwrap();
+            let mut bytes = vec![0; 4_096];
+            let length = connection.read(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes[..length]).into_owned()
+        };
+        (0..50).map(read).collect::<Vec<_>>()
+    });
+    let mut server = upstream.accept().await;
+    for _ in 0..50 {
+        server.read_head().await;
+        server.write(answer).await;
+    }
+    for read in within("the client", client).await.unwrap() {
+        assert_eq!(read, answer);
+    }
+    assert_eq!(proxy.finish().await.len(), 50);
+}
+
+#[tokio::test]
+async fn inv1_an_empty_body_that_came_chunked_leaves_chunked() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::to(&upstream).await;
+    let mut client = Peer::send(proxy.address, GET).await;
+    let mut server = upstream.accept().await;
+    server.read_head().await;
+    server.write(format!("{EVENT_STREAM}0\r\n\r\n")).await;
+    assert_eq!(client.read_head().await, EVENT_STREAM);
+    assert_eq!(client.read_exact(5).await, b"0\r\n\r\n");
+    assert_eq!(proxy.finish_one().await.end(), "completed");
 }
 
 #[tokio::test]

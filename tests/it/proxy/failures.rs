@@ -114,6 +114,22 @@ async fn inv1_a_response_that_breaks_off_never_looks_whole() {
 }
 
 #[tokio::test]
+async fn inv1_a_head_whose_body_breaks_at_once_still_arrives() {
+    for head in [STREAM, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"] {
+        let upstream = Upstream::start().await;
+        let proxy = Proxy::to(&upstream).await;
+        let mut client = Peer::send(proxy.address, GET).await;
+        let mut server = upstream.accept().await;
+        server.read_head().await;
+        server.write(head).await;
+        drop(server);
+        assert_eq!(client.read_head().await, head);
+        client.closed().await;
+        assert_eq!(proxy.finish_one().await.end(), "upstream_failed Upstream upstream_eof");
+    }
+}
+
+#[tokio::test]
 async fn what_came_with_the_break_still_arrives() {
     let upstream = Upstream::start().await;
     let proxy = Proxy::to(&upstream).await;
