@@ -109,7 +109,8 @@ fn unpacked(mut input: &[u8]) -> Option<String> {
             Some(text)
         }
         SIX_BITS => {
-            let count = pull_length(&mut input).filter(|count| (count * 6).div_ceil(8) == input.len())?;
+            let count = pull_length(&mut input)?;
+            count.checked_mul(6).filter(|bits| bits.div_ceil(8) == input.len())?;
             let mut bits = Reader::new(input);
             (0..count).map(|_| ALPHABET.get(bits.pull(6)? as usize).map(|byte| char::from(*byte))).collect()
         }
