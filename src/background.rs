@@ -1,7 +1,12 @@
 //! Work of our own that can wait: it runs behind the traffic, and beside it while somebody waits for the work.
 //! Knows nothing of what the work is. Where the system cannot tell threads apart, all of it runs beside.
 
-use std::{io, sync::mpsc, thread};
+use std::{
+    io,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// How nice work behind the traffic is: it still gets about a tenth of a processor that others want whole.
 #[cfg(target_os = "linux")]
@@ -17,6 +22,49 @@ pub enum Standing {
     Behind,
     /// As everybody.
     Beside,
+}
+
+impl Standing {
+    /// Lets go first whoever waits for the processor: for work that does not stand beside the traffic, between two
+    /// pieces of it. Of use on idle processors too: where the traffic's thread was interrupted for a moment, a
+    /// scheduler that deals out turns by what everybody had may let the idle one have a whole turn of milliseconds.
+    pub fn give_way(self) {
+        match self {
+            Self::Idle | Self::Behind => thread::yield_now(),
+            Self::Beside => {}
+        }
+    }
+}
+
+/// Tells how long a thread had to wait while it worked, for a processor or for anything else.
+#[derive(Debug)]
+pub struct Stopwatch {
+    begun: Instant,
+    worked: Duration,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self { begun: Instant::now(), worked: worked() }
+    }
+
+    /// Asked on the thread that started it. Nothing, where the system does not tell what a thread worked.
+    pub fn waited(&self) -> Duration {
+        let worked = worked().saturating_sub(self.worked);
+        if worked.is_zero() { Duration::ZERO } else { self.begun.elapsed().saturating_sub(worked) }
+    }
+}
+
+/// Processor time of the calling thread.
+#[cfg(unix)]
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+#[cfg(not(unix))]
+fn worked() -> Duration {
+    Duration::ZERO
 }
 
 /// Work that never ends of itself, and may change its standing.
@@ -153,6 +201,19 @@ mod tests {
             };
             Some(self)
         }
+    }
+
+    #[test]
+    fn a_stopwatch_counts_what_was_waited_and_not_what_was_worked() {
+        let worked = Stopwatch::start();
+        let mut sum = 0u64;
+        while super::worked().saturating_sub(worked.worked) < Duration::from_millis(20) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        let waited = Stopwatch::start();
+        thread::sleep(Duration::from_millis(20));
+        assert!(worked.waited() < worked.begun.elapsed().saturating_sub(Duration::from_millis(19)));
+        assert!(waited.waited() > Duration::from_millis(10));
     }
 
     #[test]

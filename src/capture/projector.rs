@@ -10,6 +10,7 @@ use std::{
     },
     thread,
     time::{Duration, Instant},
+    vec,
 };
 
 use tokio::{runtime::Handle, sync::watch};
@@ -19,7 +20,7 @@ use super::{
     settle::Settler,
 };
 use crate::{
-    background::{self, Standing, Worker},
+    background::{self, Standing, Stopwatch, Worker},
     journal::{Entry, Journal, Position, Reader},
     model::{
         Error, ErrorCode,
@@ -31,11 +32,19 @@ use crate::{
 /// Bytes of records read at once; bounds what is in memory between journal and store.
 const READ_BYTES: usize = 4 << 20;
 const READ_BEHIND_BYTES: usize = 512 << 10;
-/// Calls per transaction.
+/// Calls per transaction. Behind the traffic there are fewer of them where they take long, since whoever wants to
+/// write waits for the end of it.
 const BATCH_CALLS: usize = 512;
+const FEWEST_CALLS: usize = 16;
+const LONG_WRITE: Duration = Duration::from_millis(40);
+/// When idle processors kept somebody waiting so long, they are not relied on for a while.
+const LONG_WAIT: Duration = Duration::from_millis(100);
+const DISTRUST: Duration = Duration::from_secs(60);
+/// How far idle processors may leave the store behind: a burst of a minute is the journal's to take.
+const MOST_LAG: Duration = Duration::from_secs(60);
 /// How long records gather before they are applied, and how many bytes of them, unless somebody waits: applying
 /// every call by itself costs twice as much, on processors that the traffic wants.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(100);
 const GATHER_BYTES: u64 = 1 << 20;
 /// How long the reader sleeps when nothing comes; a stop is noticed within it.
 const IDLE: Duration = Duration::from_millis(100);
@@ -104,6 +113,7 @@ impl Projector {
         let stop = Arc::new(AtomicBool::new(false));
         let gives_way = Arc::new(AtomicBool::new(false));
         let work = Work {
+            mark: (Instant::now(), journal.end()),
             journal: journal.clone(),
             reader: reader.gathering(GATHER, GATHER_BYTES),
             settler,
@@ -117,8 +127,14 @@ impl Projector {
             progress: Arc::clone(&progress),
             stop: Arc::clone(&stop),
             assembler: Assembler::default(),
+            unread: false,
+            entries: Vec::new().into_iter(),
+            batch: Batch::default(),
+            most: BATCH_CALLS,
             gives_way: Arc::clone(&gives_way),
+            pace: Standing::Beside,
             standing: Standing::Beside,
+            kept_waiting: None,
             counted: Position(0),
         };
         let thread = background::start("tapline-projector", work)
@@ -193,11 +209,34 @@ struct Work {
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
     assembler: Assembler,
-    /// Traffic that is due goes before each call that is applied.
+    /// There are records to read.
+    unread: bool,
+    /// What was read and is not decoded.
+    entries: vec::IntoIter<Entry>,
+    /// What was decoded and is not stored.
+    batch: Batch,
+    /// Calls of the next transaction.
+    most: usize,
+    /// Nobody waits for what is fresh: whoever comes to wait takes it back.
     gives_way: Arc<AtomicBool>,
+    /// Where decoding and writing stand.
+    pace: Standing,
+    /// Where this thread stands.
     standing: Standing,
+    /// When somebody last waited long for what idle processors did not get done.
+    kept_waiting: Option<Instant>,
+    /// What had been journalled at a time, until it is applied.
+    mark: (Instant, Position),
     /// Up to where calls were counted: what is applied once more counts once.
     counted: Position,
+}
+
+/// What there is to do next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Wait,
+    Decode,
+    Store,
 }
 
 impl Worker for Work {
@@ -207,64 +246,132 @@ impl Worker for Work {
 
     fn work(mut self) -> Option<Self> {
         while !self.stopped() {
-            let gives_way = self.may_give_way();
-            self.gives_way.store(gives_way, Ordering::Relaxed);
-            let standing = if gives_way { Standing::Behind } else { Standing::Beside };
+            let step = self.step();
+            // Waiting, for records or for the store's writer, is done beside the traffic, as it costs nothing: behind
+            // it, who is in a hurry would be noticed late.
+            let standing = if step == Step::Decode { self.set_pace() } else { Standing::Beside };
             if standing != self.standing {
                 self.standing = standing;
                 return Some(self);
             }
-            // Little at a time where somebody may come to wait.
-            let most = if gives_way { READ_BEHIND_BYTES } else { READ_BYTES };
-            let entries = match self.reader.next(most, IDLE) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    self.say_failing(&format!("the journal cannot be read: {error}"));
-                    thread::sleep(LAST_RETRY);
-                    continue;
-                }
-            };
-            let mut batch = Batch::default();
-            for entry in entries {
-                let counts = entry.end > self.counted;
-                self.counted = self.counted.max(entry.end);
-                for finished in self.assemble(entry) {
-                    batch.counted += u64::from(counts);
-                    match self.settle(finished) {
-                        Some(settled) => batch.calls.push(settled),
-                        None => self.refused(&mut batch),
-                    }
-                    if self.gives_way.load(Ordering::Relaxed) {
-                        thread::yield_now();
-                    }
-                    if batch.calls.len() >= BATCH_CALLS && !self.store(std::mem::take(&mut batch)) {
+            match step {
+                Step::Wait => self.wait(),
+                Step::Decode => self.decode(),
+                Step::Store => {
+                    if !self.store() {
                         return None;
                     }
                 }
             }
-            if !batch.calls.is_empty() && !self.store(batch) {
-                return None;
-            }
-            let progress = &*self.progress;
-            progress.strays.store(self.assembler.strays(), Ordering::Relaxed);
-            progress.open.store(self.assembler.len() as u64, Ordering::Relaxed);
-            let position = self.reader.position();
-            self.applied.send_if_modified(|applied| std::mem::replace(applied, position) != position);
-            self.release(self.assembler.oldest().unwrap_or(position));
         }
         self.released = self.released.checked_sub(RELEASE_EVERY).unwrap_or(self.released);
-        self.release(self.assembler.oldest().unwrap_or(self.reader.position()));
+        self.release();
         None
     }
 }
 
 impl Work {
+    fn step(&self) -> Step {
+        let read = self.entries.as_slice().is_empty();
+        match self.batch.calls.len() {
+            0 if read && !self.unread => Step::Wait,
+            ready if ready >= self.most || ready > 0 && read => Step::Store,
+            _ => Step::Decode,
+        }
+    }
+
+    /// Decides where decoding and writing stand.
+    fn set_pace(&mut self) -> Standing {
+        // In this order: whoever comes to wait hurries the journal first, and takes this back then.
+        self.gives_way.store(true, Ordering::SeqCst);
+        // Traffic goes first as long as nobody waits for what is fresh and the journal has room for what it brings.
+        // What is read and not stored is waited for like what is not read.
+        let hurried = self.reader.is_hurried(*self.applied.borrow());
+        self.pace = if hurried || self.journal.is_filling() || self.stopped() {
+            self.gives_way.store(false, Ordering::SeqCst);
+            Standing::Beside
+        } else if self.mark.0.elapsed() > MOST_LAG
+            || self.kept_waiting.is_some_and(|when| when.elapsed() < DISTRUST)
+        {
+            Standing::Behind
+        } else {
+            Standing::Idle
+        };
+        self.pace
+    }
+
+    /// Somebody came to wait for what is fresh since the pace was set.
+    fn is_waited_for(&self) -> bool {
+        !self.gives_way.load(Ordering::SeqCst)
+    }
+
+    fn is_late(&self) -> bool {
+        self.standing != Standing::Beside && self.is_waited_for()
+    }
+
+    /// Somebody waited, and what he waited for has waited so long for idle processors.
+    fn note_wait(&mut self, waited: Duration) {
+        if self.pace == Standing::Idle && waited > LONG_WAIT {
+            self.kept_waiting = Some(Instant::now());
+        }
+    }
+
+    /// All that was read is stored: says so, and waits for more.
+    fn wait(&mut self) {
+        let progress = &*self.progress;
+        progress.strays.store(self.assembler.strays(), Ordering::Relaxed);
+        progress.open.store(self.assembler.len() as u64, Ordering::Relaxed);
+        let position = self.reader.position();
+        self.applied.send_if_modified(|applied| std::mem::replace(applied, position) != position);
+        if position >= self.mark.1 {
+            self.mark = (Instant::now(), self.journal.end());
+        }
+        self.release();
+        self.unread = self.reader.wait(IDLE);
+    }
+
+    /// Decodes what was read, until there is a batch or somebody comes to wait.
+    fn decode(&mut self) {
+        let watch = Stopwatch::start();
+        if self.entries.as_slice().is_empty() {
+            // Little at a time where somebody may come to wait.
+            let most = if self.standing == Standing::Beside { READ_BYTES } else { READ_BEHIND_BYTES };
+            match self.reader.read(most) {
+                Ok(entries) => (self.entries, self.unread) = (entries.into_iter(), false),
+                Err(error) => {
+                    self.say_failing(&format!("the journal cannot be read: {error}"));
+                    thread::sleep(LAST_RETRY);
+                    return;
+                }
+            }
+        }
+        while self.batch.calls.len() < self.most && !self.is_late() {
+            let Some(entry) = self.entries.next() else { break };
+            let counts = entry.end > self.counted;
+            self.counted = self.counted.max(entry.end);
+            for finished in self.assemble(entry) {
+                self.batch.counted += u64::from(counts);
+                match self.settle(finished) {
+                    Some(settled) => self.batch.calls.push(settled),
+                    None => self.batch.counted = self.refused(self.batch.counted),
+                }
+                self.standing.give_way();
+            }
+        }
+        if self.is_late() {
+            self.note_wait(watch.waited());
+        }
+    }
+
     /// Lets applied segments go, now and then.
-    fn release(&mut self, before: Position) {
+    fn release(&mut self) {
         if self.released.elapsed() < RELEASE_EVERY {
             return;
         }
         self.released = Instant::now();
+        let applied = *self.applied.borrow();
+        // Calls that are decoded and not stored have left the assembler.
+        let before = self.assembler.oldest().map_or(applied, |oldest| oldest.min(applied));
         if !self.store.is_in_place() {
             return self.begin_again();
         }
@@ -293,7 +400,9 @@ impl Work {
         match opened {
             Ok(()) => {
                 self.assembler = Assembler::default();
+                (self.entries, self.batch) = (Vec::new().into_iter(), Batch::default());
                 self.reader.rewind();
+                self.applied.send_replace(self.reader.position());
                 self.say_well();
             }
             Err(error) => self.say_failing(&error.message),
@@ -302,11 +411,6 @@ impl Work {
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
-    }
-
-    /// Traffic goes first as long as nobody waits for what is fresh and the journal has room for what it brings.
-    fn may_give_way(&self) -> bool {
-        !self.reader.is_hurried() && !self.journal.is_filling() && !self.stopped()
     }
 
     /// Runs a step in which a fault of ours may cost one call, never the thread.
@@ -335,43 +439,50 @@ impl Work {
         })
     }
 
-    /// One call of the batch is passed over.
-    fn refused(&self, batch: &mut Batch) {
-        let counts = u64::from(batch.counted > 0);
-        batch.counted -= counts;
+    /// One call is passed over; returns how many of the others count.
+    fn refused(&self, counted: u64) -> u64 {
+        let counts = u64::from(counted > 0);
         self.progress.refused.fetch_add(counts, Ordering::Relaxed);
+        counted - counts
     }
 
-    /// Stores a batch however long it takes; false when told to stop meanwhile (the journal still has it).
-    fn store(&mut self, batch: Batch) -> bool {
-        let Batch { calls, counted } = batch;
-        let shared = Arc::new(calls);
+    /// Stores the batch however long it takes; false when told to stop meanwhile (the journal still has it).
+    fn store(&mut self) -> bool {
+        let Batch { calls, mut counted } = std::mem::take(&mut self.batch);
+        let all = Arc::new(calls);
+        let (mut from, mut to) = (0, all.len());
         let mut pause = FIRST_RETRY;
-        loop {
-            match self.runtime.block_on(self.store.settle_shared(&shared, &self.gives_way)) {
+        while from < all.len() {
+            let pace = if self.gives_way.load(Ordering::SeqCst) { self.pace } else { Standing::Beside };
+            let begun = Instant::now();
+            match self.runtime.block_on(self.store.settle_shared(&all, from..to, pace, &self.gives_way)) {
                 Ok(calls) => {
                     self.say_well();
                     self.unsynced = true;
+                    if pace == Standing::Idle && (calls.len() < to - from || self.is_waited_for()) {
+                        self.note_wait(begun.elapsed());
+                    }
+                    self.measure(begun.elapsed());
+                    from += calls.len().max(1);
+                    let counts = counted.min(calls.len() as u64);
+                    counted -= counts;
                     self.progress.settled.fetch_add(calls.len() as u64, Ordering::Relaxed);
-                    self.progress.applied.fetch_add(counted, Ordering::Relaxed);
+                    self.progress.applied.fetch_add(counts, Ordering::Relaxed);
                     for call in &calls {
                         self.guarded("telling of a call", || (self.on_settled)(call));
                     }
-                    return true;
+                    to = all.len();
                 }
                 // Only what a call itself says can be invalid: find the one, keep the others.
                 Err(error) if matches!(error.code, ErrorCode::Invalid | ErrorCode::Conflict) => {
-                    if let [refused] = shared.as_slice() {
-                        tracing::error!(call = %refused.call.id, %error, "the store refused a call");
-                        self.refused(&mut Batch { calls: Vec::new(), counted });
-                        return true;
+                    match all.get(from..to) {
+                        Some([refused]) => {
+                            tracing::error!(call = %refused.call.id, %error, "the store refused a call");
+                            counted = self.refused(counted);
+                            (from, to) = (to, all.len());
+                        }
+                        _ => to = from + (to - from) / 2,
                     }
-                    let mut counted = counted;
-                    return shared.iter().cloned().all(|one| {
-                        let counts = u64::from(counted > 0);
-                        counted -= counts;
-                        self.store(Batch { calls: vec![one], counted: counts })
-                    });
                 }
                 Err(error) => {
                     self.say_failing(&error.message);
@@ -383,6 +494,14 @@ impl Work {
                 }
             }
         }
+        true
+    }
+
+    /// The next transaction is as large as this one's time allows.
+    fn measure(&mut self, took: Duration) {
+        let most = if took > LONG_WRITE { self.most / 4 } else { self.most * 2 };
+        self.most =
+            if self.pace == Standing::Beside { BATCH_CALLS } else { most.clamp(FEWEST_CALLS, BATCH_CALLS) };
     }
 
     fn say_failing(&self, why: &str) {

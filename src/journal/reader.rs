@@ -55,29 +55,45 @@ impl Reader {
         self
     }
 
-    /// Somebody waits for what was written up to a place that is not read yet.
-    pub fn is_hurried(&self) -> bool {
-        self.shared.ledger.lock().hurry_to > self.position
+    /// Somebody waits for what was written up to a place behind this one.
+    pub fn is_hurried(&self, after: Position) -> bool {
+        self.shared.ledger.lock().hurry_to > after.0
+    }
+
+    /// Waits up to `wait` until there is something to read, as the pace says; whether there is.
+    pub fn wait(&self, wait: Duration) -> bool {
+        self.wait_until(deadline(wait)).0 > self.position
+    }
+
+    /// The end of what is written, and whether that is all there will be.
+    fn wait_until(&self, deadline: Instant) -> (u64, bool) {
+        self.shared.ledger.wait(self.position, self.pace, deadline)
     }
 
     /// The next entries, at most about `max_bytes`, in order; waits up to `wait` for the first. Empty
     /// when none came in time. Never returns a queued record that is not written.
     pub fn next(&mut self, max_bytes: usize, wait: Duration) -> Result<Vec<Entry>, Error> {
-        let now = Instant::now();
-        let deadline = now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400));
+        let deadline = deadline(wait);
         loop {
-            let (committed, closed) = self.shared.ledger.wait(self.position, self.pace, deadline);
-            let mut entries = Vec::new();
-            let outcome = self.read(committed, max_bytes as u64, &mut entries);
-            self.account(&entries);
-            if !entries.is_empty() {
-                return Ok(entries);
-            }
-            outcome?;
-            if closed || Instant::now() >= deadline {
+            let (_, closed) = self.wait_until(deadline);
+            let entries = self.read(max_bytes)?;
+            if !entries.is_empty() || closed || Instant::now() >= deadline {
                 return Ok(entries);
             }
         }
+    }
+
+    /// The next entries that are written, at most about `max_bytes`, in order. Waits for nothing; empty also where
+    /// all that was there is damaged.
+    pub fn read(&mut self, max_bytes: usize) -> Result<Vec<Entry>, Error> {
+        let committed = self.shared.ledger.lock().committed;
+        let mut entries = Vec::new();
+        let outcome = self.read_to(committed, max_bytes as u64, &mut entries);
+        self.account(&entries);
+        if entries.is_empty() {
+            outcome?;
+        }
+        Ok(entries)
     }
 
     /// Tells the ledger how far this is, and which calls were met for the first time.
@@ -107,7 +123,7 @@ impl Reader {
         Position(self.position)
     }
 
-    fn read(&mut self, committed: u64, max_bytes: u64, entries: &mut Vec<Entry>) -> Result<(), Error> {
+    fn read_to(&mut self, committed: u64, max_bytes: u64, entries: &mut Vec<Entry>) -> Result<(), Error> {
         let mut bytes = 0;
         while self.position < committed && (bytes < max_bytes || entries.is_empty()) {
             let Some(found) = self.segment() else {
@@ -198,4 +214,9 @@ impl Reader {
             self.shared.ledger.lock().corrupt_frames += frames;
         }
     }
+}
+
+fn deadline(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now + Duration::from_secs(86_400))
 }

@@ -52,11 +52,9 @@ mod writer;
 
 use std::{
     fmt,
+    ops::Range,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use tokio::sync::broadcast;
@@ -223,19 +221,26 @@ impl Store {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        self.settle_shared(&Arc::new(calls), &Arc::default()).await
+        let all = Arc::new(calls);
+        self.settle_shared(&all, 0..all.len(), Standing::Beside, &Arc::default()).await
     }
 
-    /// The same for calls that stay the caller's, to be handed in again when the store is busy. While
-    /// `gives_way` says so, whoever waits for the processor goes before each of them.
+    /// The same for calls that stay the caller's, to be handed in again when the store is busy: those of
+    /// `range`. Work on idle processors may return with the first of them alone, as soon as somebody
+    /// waits for it; `gives_way` says that nobody does.
     pub async fn settle_shared(
         &self,
         calls: &Arc<Vec<Settled>>,
+        range: Range<usize>,
+        standing: Standing,
         gives_way: &Arc<AtomicBool>,
     ) -> Result<Vec<Call>, Error> {
         let (calls, gives_way) = (Arc::clone(calls), Arc::clone(gives_way));
-        let standing = if gives_way.load(Ordering::Relaxed) { Standing::Behind } else { Standing::Beside };
-        self.writer()?.write_standing(standing, move |write| settle::settle(write, &calls, &gives_way)).await
+        let work = move |write: &mut writer::Write<'_>| {
+            let calls = calls.get(range).unwrap_or_default();
+            settle::settle(write, calls, standing, &gives_way)
+        };
+        self.writer()?.write_standing(standing, work).await
     }
 
     /// Newest first. A page of 0 has a default length; an experiment or run that does not exist has no calls.

@@ -7,30 +7,36 @@ use super::{
     calls, jobs, links, packing::Unpacker, payloads, rollups::Tally, runs, token_errors, tracking,
     writer::Write,
 };
-use crate::model::{
-    Error,
-    call::{Call, Placement, Settled},
-    run::DEFAULT_EXPERIMENT_ID,
+use crate::{
+    background::Standing,
+    model::{
+        Error,
+        call::{Call, Placement, Settled},
+        run::DEFAULT_EXPERIMENT_ID,
+    },
 };
 
 /// What a call's place says when its run is the one that its caller's address had open.
 const ACTIVE_RUN_RULE: &str = "peer:active_run";
 
 /// Writes each call and returns it as it is in the store. What is handed in stays as it was, to be handed in
-/// again when the transaction fails. While `gives_way` says so, whoever waits for the processor goes before each
-/// call.
+/// again when the transaction fails. On idle processors it ends early, with at least one call, when `gives_way` does
+/// not hold any more or the writer has other work: on processors that are taken it holds them up.
 pub(super) fn settle(
     write: &mut Write<'_>,
     settled: &[Settled],
+    standing: Standing,
     gives_way: &AtomicBool,
 ) -> Result<Vec<Call>, Error> {
     let mut tally = Tally::default();
     let mut calls = Vec::with_capacity(settled.len());
     for settled in settled {
         calls.push(one(write, &mut tally, settled)?);
-        if gives_way.load(Ordering::Relaxed) {
-            std::thread::yield_now();
+        let urgent = || !gives_way.load(Ordering::Relaxed) || write.is_waited_for();
+        if standing == Standing::Idle && urgent() {
+            break;
         }
+        standing.give_way();
     }
     tally.apply(write.connection)?;
     Ok(calls)

@@ -8,6 +8,7 @@ mod money;
 mod pages;
 mod placing;
 mod schema;
+mod standing;
 
 use bytes::Bytes;
 use rusqlite::Connection;

@@ -9,7 +9,11 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{
+    broadcast,
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
 
 use super::{
     Config,
@@ -43,6 +47,14 @@ pub(super) struct Write<'w> {
     pub(super) newest: Option<i64>,
     /// The job put something into `recent` and `prompts`.
     pub(super) linked: bool,
+    jobs: &'w mpsc::Receiver<Message>,
+}
+
+impl Write<'_> {
+    /// Others wait for this work to end.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.jobs.is_empty()
+    }
 }
 
 /// A piece of work and whoever waits for it.
@@ -94,6 +106,15 @@ enum Message {
     /// Empties the log; answers whether nobody was in the way.
     Checkpoint(oneshot::Sender<bool>),
     Close(oneshot::Sender<()>),
+}
+
+impl Message {
+    fn standing(&self) -> Standing {
+        match self {
+            Self::Job(job) => job.standing(),
+            Self::Reopen(_) | Self::Checkpoint(_) | Self::Close(_) => Standing::Beside,
+        }
+    }
 }
 
 /// The way to the writer thread; the thread ends when all of these are gone, or at `close`.
@@ -207,11 +228,23 @@ impl Worker for Thread {
     fn work(mut self) -> Option<Self> {
         let mut closing = None;
         while closing.is_none() {
-            let Some(first) = self.in_hand.take().or_else(|| self.jobs.blocking_recv()) else { break };
-            let standing = match &first {
-                Message::Job(job) => job.standing(),
-                Message::Reopen(_) | Message::Checkpoint(_) | Message::Close(_) => self.standing,
+            let first = match self.in_hand.take() {
+                Some(first) => first,
+                None => match self.jobs.try_recv() {
+                    Ok(first) => first,
+                    Err(TryRecvError::Disconnected) => break,
+                    // Waiting is done beside the traffic: behind it, work that is urgent would be noticed late.
+                    Err(TryRecvError::Empty) if self.standing != Standing::Beside => {
+                        self.standing = Standing::Beside;
+                        return Some(self);
+                    }
+                    Err(TryRecvError::Empty) => match self.jobs.blocking_recv() {
+                        Some(first) => first,
+                        None => break,
+                    },
+                },
             };
+            let standing = first.standing();
             if standing != self.standing {
                 (self.standing, self.in_hand) = (standing, Some(first));
                 return Some(self);
@@ -236,7 +269,9 @@ impl Worker for Thread {
                         break;
                     }
                 }
-                next = if group.len() < GROUP { self.jobs.try_recv().ok() } else { None };
+                // Nobody who waits is put behind the traffic with work that nobody waits for.
+                let joined = standing == Standing::Beside && group.len() < GROUP;
+                next = if joined { self.jobs.try_recv().ok() } else { None };
             }
             // Whoever waits hears that the work was given up, and nothing that was half done is remembered.
             if !group.is_empty() && catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
@@ -341,6 +376,7 @@ impl Thread {
                 sessions: &self.config.sessions,
                 newest: None,
                 linked: false,
+                jobs: &self.jobs,
             };
             let run = catch_unwind(AssertUnwindSafe(|| job.run(&mut write))).unwrap_or_else(|_| {
                 Err(Error::internal("expected the store's work to end, found it panicked"))

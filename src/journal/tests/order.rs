@@ -156,11 +156,12 @@ fn a_gathering_reader_waits_for_more_until_it_is_hurried() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, reader) = open(&config(), directory.path());
     let mut reader = reader.gathering(PATIENCE, 1 << 20);
+    let start = reader.position();
     journal.append(opened(1));
     while journal.stats().queued_bytes > 0 {
         std::thread::yield_now();
     }
-    assert!(!reader.is_hurried());
+    assert!(!reader.is_hurried(reader.position()));
     let waiter = std::thread::spawn(move || (records(reader.next(1 << 20, PATIENCE).unwrap()), reader));
     journal.append(opened(2));
     journal.nudge();
@@ -168,11 +169,12 @@ fn a_gathering_reader_waits_for_more_until_it_is_hurried() {
     // The nudge covers what was queued before it; whether that came in one group or two is a matter of time.
     let rest = if found.len() < 2 { records(reader.next(1 << 20, PATIENCE).unwrap()) } else { Vec::new() };
     assert_eq!([found, rest].concat(), [opened(1), opened(2)]);
+    assert!(reader.is_hurried(start), "to have read is not to have applied");
     // Enough of it is read at once, too.
     let mut reader = reader.gathering(PATIENCE, 1_000);
     journal.append(sent(1, vec![0; 2_000]));
     assert_eq!(records(reader.next(1 << 20, PATIENCE).unwrap()), [sent(1, vec![0; 2_000])]);
-    assert!(!reader.is_hurried());
+    assert!(!reader.is_hurried(reader.position()));
 }
 
 fn any_record() -> impl Strategy<Value = Record> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    background::Standing,
     model::ErrorCode,
     store::{Side, calls},
 };
@@ -50,11 +51,16 @@ async fn a_failed_job_undoes_itself_alone_and_is_forgotten() {
     let held = writer.write(move |_| wait.recv().map_err(|error| Error::internal(error.to_string())));
     let first = store.settle(vec![with_content(1)]);
     let failing = writer.write(|write| -> Result<(), Error> {
-        crate::store::settle::settle(write, &[with_content(2), with_content(3)], &Default::default())?;
+        crate::store::settle::settle(
+            write,
+            &[with_content(2), with_content(3)],
+            Standing::Beside,
+            &Default::default(),
+        )?;
         Err(Error::invalid("on purpose"))
     });
     let panicking = writer.write(|write| -> Result<(), Error> {
-        crate::store::settle::settle(write, &[with_content(4)], &Default::default())?;
+        crate::store::settle::settle(write, &[with_content(4)], Standing::Beside, &Default::default())?;
         panic!("on purpose")
     });
     let last = store.settle(vec![with_content(5)]);
@@ -90,7 +96,7 @@ async fn what_was_rolled_back_is_not_remembered() {
     let writer = store.writer().unwrap();
     let failed = writer
         .write(|write| -> Result<(), Error> {
-            crate::store::settle::settle(write, &[with_content(1)], &Default::default())?;
+            crate::store::settle::settle(write, &[with_content(1)], Standing::Beside, &Default::default())?;
             Err(Error::invalid("on purpose"))
         })
         .await;

@@ -174,6 +174,8 @@ fn all(connection: &Connection, memory: &mut Memory, sequences: Vec<i64>) -> Res
     let mut spoken = Vec::new();
     let mut size = 0;
     for sequence in sequences {
+        // Nothing that is indexed is urgent.
+        std::thread::yield_now();
         if size > READ_TOGETHER {
             break;
         }

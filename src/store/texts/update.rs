@@ -50,6 +50,8 @@ fn try_add(writing: &mut Writing, spoken: &[Spoken], sequence: i64) -> Result<()
         transaction.prepare_cached(UNREAD)?.execute([damaged.sequence])?;
     }
     for one in spoken.iter().flat_map(Spoken::heard) {
+        // Nothing that is indexed is urgent.
+        std::thread::yield_now();
         let known = match one.origin {
             Origin::Content(id) => memory.texts.get(&id),
             Origin::Request | Origin::Response => None,
