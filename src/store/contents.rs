@@ -14,7 +14,7 @@ use super::{
     heads::Templates,
     packing::{Packer, Unpacker},
     profiles::Profiles,
-    recipes,
+    recipes::{self, References},
 };
 use crate::model::{Error, error::sound};
 
@@ -164,7 +164,15 @@ fn keyed(
     let mut there = Vec::new();
     // What is damaged is not these bytes.
     let read = sound(append(connection, &mut interned.unpacker, id, &mut there))?;
-    Ok(read.filter(|()| there == bytes).map(|()| id))
+    let Some(id) = read.filter(|()| there == bytes).map(|()| id) else { return Ok(None) };
+    if interned.watched.is_some() {
+        // The texts that it is put together from are used again with it, and nobody else names them.
+        let mut references = References::default();
+        let body: Vec<u8> = connection.prepare_cached(READ)?.query_row([id], |row| row.get(1))?;
+        references.of_content(&body)?;
+        references.contents.into_iter().for_each(|text| interned.hand_out(text));
+    }
+    Ok(Some(id))
 }
 
 /// The id of the content with these bytes, storing them when they are new.
@@ -438,6 +446,21 @@ mod tests {
         forget_key(&connection, other, b"other").unwrap();
         interned.forget();
         assert_eq!(find(&connection, &mut interned, b"one").unwrap(), Some(one));
+    }
+
+    #[test]
+    fn a_content_that_is_used_again_while_others_go_spares_its_texts() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate::forward(&mut connection).unwrap();
+        let mut interned = Interned::new(3, 100).unwrap();
+        let said = "what was said at some length, ".repeat(20);
+        let message = serde_json::to_vec(&serde_json::json!({ "role": "user", "content": said })).unwrap();
+        let text = intern_text(&connection, &mut interned, said.as_bytes()).unwrap();
+        let content = intern(&connection, &mut interned, &message).unwrap();
+        interned.forget();
+        interned.watch();
+        assert_eq!(intern(&connection, &mut interned, &message).unwrap(), content);
+        assert_eq!(interned.watched().unwrap().contents, HashSet::from([text, content]));
     }
 
     #[test]
