@@ -241,12 +241,13 @@ fn mask(value: &mut Value) -> bool {
     }
 }
 
-/// The target with the values of credential-like query names masked; everything else byte for byte.
+/// The target with the values of credential-like query names masked, and every word that looks like a key; everything
+/// else byte for byte.
 pub fn target(target: &str) -> String {
     let Some((path, query)) = target.split_once('?') else {
-        return target.to_owned();
+        return text(target);
     };
-    format!("{path}?{}", self::query(query))
+    format!("{}?{}", text(path), self::query(query))
 }
 
 fn query(query: &str) -> String {

@@ -71,6 +71,8 @@ fn inv7_query_credentials_are_masked() {
         ("/x?q=sk-canary0123456789", "/x?q=***"),
         ("/models?keyword=a&b", "/models?keyword=a&b"),
         ("/x?pageToken=a&page_token=b&key=", "/x?pageToken=a&page_token=b&key="),
+        ("/v1/keys/sk-proj-0123456789abcdef/usage", "/v1/keys/***/usage"),
+        ("/v1/sk-proj-0123456789abcdef?limit=1", "/v1/***?limit=1"),
         ("/models", "/models"),
     ] {
         assert_eq!(target(asked), kept);

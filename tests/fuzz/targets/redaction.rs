@@ -31,5 +31,7 @@ fuzz_target!(|input: (u8, Vec<(String, Vec<u8>)>, Vec<u8>, String)| {
     }
     let target = redact::target(&text);
     assert_eq!(redact::target(&target), target);
-    assert!(!redact::target(&format!("/x?api_key=CANARY&{text}")).contains("=CANARY"));
+    if !text.contains("CANARY") {
+        assert!(!redact::target(&format!("/x?api_key=CANARY&{text}")).contains("=CANARY"));
+    }
 });

@@ -25,12 +25,14 @@ fuzz_target!(|input: (u8, u8, i64, String, String)| {
     reader.response(format!("{{\"model\":\"{model}\",\"usage\":{usage}}}").as_bytes(), UnixNanos(1));
     let exchange = reader.finish(true);
     let estimated = tokens::estimate(&exchange);
-    for usage in exchange.response.usage.iter().chain(&estimated) {
+    for usage in exchange.response.usage.iter().chain(estimated.as_ref().map(|estimate| &estimate.usage)) {
         let billing = Billing {
+            upstream: "fuzz",
             provider: ["openai", "anthropic", "custom"][usize::from(target) % 3],
             response_model: exchange.response.model.as_deref(),
             request_model: exchange.request.model.as_deref(),
             service_tier: Some(&tier),
+            region: exchange.response.region.as_deref(),
             at: UnixNanos(at),
         };
         if let Some(cost) = PRICES.cost(usage, &billing) {
